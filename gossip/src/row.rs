@@ -1,0 +1,105 @@
+//! What a peer says of itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Label, PeerId, TrackName};
+
+/// Largest encoded row, in bytes.
+pub const ROW_BYTES_MAX: usize = 4096;
+/// Most addresses in a row.
+pub const ADDRESSES_MAX: usize = 8;
+/// Longest address, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 128;
+/// Most tags in a row.
+pub const TAGS_MAX: usize = 8;
+/// Longest tag key or value, in bytes.
+pub const TAG_BYTES_MAX: usize = 64;
+/// What the tracks of a row may take together; see [`TrackEntry::budget`].
+pub const TRACKS_BUDGET_BYTES: usize = 2048;
+
+/// What a peer says of itself. Written by its owner alone, replaced as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The owner.
+    pub peer: PeerId,
+    /// Grows at each restart and at each refutation of a suspicion.
+    pub incarnation: u64,
+    /// Grows with each op of the owner within an incarnation.
+    pub version: u64,
+    /// Whether the owner is there or has said goodbye.
+    pub presence: Presence,
+    /// What a person calls the peer.
+    pub label: Option<Label>,
+    /// Listener addresses as multiaddrs, without the `/p2p/…` part; best first.
+    pub addresses: Vec<String>,
+    /// Free-form tags.
+    pub tags: BTreeMap<String, String>,
+    /// Slots that the peer offers over all tracks.
+    pub capacity: u16,
+    /// Slots still free over all tracks.
+    pub free: u16,
+    /// The tracks that the peer publishes, subscribes to or relays.
+    pub tracks: BTreeMap<TrackName, TrackEntry>,
+    /// The peer's library, if it offers one.
+    pub library: Option<LibraryDigest>,
+}
+
+/// Whether the owner of a row is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Presence {
+    /// The owner is there.
+    Alive,
+    /// The owner has said goodbye.
+    Left,
+}
+
+/// A peer's part in the tree of one track.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackEntry {
+    /// Whether the peer is the track's origin.
+    pub role: Role,
+    /// The origin that the peer publishes for or follows; `None` while it knows none.
+    pub origin: Option<PeerId>,
+    /// The origin's publishing epoch; 0 while unknown.
+    pub epoch: u64,
+    /// Distance from the origin (0 at the origin itself); `None` while not attached to a live origin.
+    pub depth: Option<u8>,
+    /// Who feeds the peer.
+    pub parent: Option<PeerId>,
+    /// Children fed on this track.
+    pub children: u16,
+    /// Slots that a new child of this track could get now.
+    pub free: u16,
+}
+
+/// A peer's part in a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Publishes the track.
+    Origin,
+    /// Subscribes to the track, and relays it if it has children.
+    Member,
+    /// Published the track; its end was reached, and late subscribers are still served.
+    Ended,
+}
+
+/// What gossip carries of a peer's library.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LibraryDigest {
+    /// Grows with each change of the library.
+    pub revision: u64,
+    /// BLAKE3 of the catalog.
+    #[serde(with = "serde_bytes")]
+    pub digest: [u8; 32],
+}
+
+impl TrackEntry {
+    /// What a track of this name takes of [`TRACKS_BUDGET_BYTES`], in bytes: its name and the
+    /// largest encoding of its entry.
+    #[must_use]
+    pub fn budget(name: &TrackName) -> usize {
+        name.as_str().len() + 160
+    }
+}

@@ -1,0 +1,1 @@
+//! Gossip and the trees of all tracks, composed.

@@ -1,0 +1,367 @@
+//! What a node shows of itself: the shapes of its JSON, shared by the server, the command line and
+//! the library API.
+//!
+//! On the wire each view travels inside an [`Envelope`]: `{"schema":"banyan.<thing>/v1","data":…}`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A view with the name of its schema.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Envelope<T> {
+    /// `banyan.<thing>/v1`.
+    pub schema: String,
+    /// The view.
+    pub data: T,
+}
+
+/// A type that is shown under a schema name.
+pub trait View: Serialize {
+    /// `banyan.<thing>/v1`.
+    const SCHEMA: &'static str;
+
+    /// The view with its schema name.
+    fn enveloped(self) -> Envelope<Self>
+    where
+        Self: Sized,
+    {
+        Envelope { schema: Self::SCHEMA.to_owned(), data: self }
+    }
+}
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// This node's id.
+    pub peer_id: String,
+    /// What a person calls it.
+    pub label: Option<String>,
+    /// The mesh it belongs to.
+    pub mesh: String,
+    /// Version of the program.
+    pub version: String,
+    /// Listener addresses that others can dial.
+    pub addresses: Vec<String>,
+    /// Grows at each restart.
+    pub incarnation: u64,
+    /// Slots offered over all tracks.
+    pub capacity: u16,
+    /// Slots still free.
+    pub slots_free: u16,
+    /// Peers linked directly.
+    pub links: usize,
+    /// Other live peers known.
+    pub peers: usize,
+    /// Names of the tracks that this node publishes, subscribes to or relays.
+    pub tracks: Vec<String>,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+}
+
+impl View for Status {
+    const SCHEMA: &'static str = "banyan.status/v1";
+}
+
+/// `GET /v1/peers`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Peers {
+    /// Every known peer but oneself, in the order of their ids.
+    pub peers: Vec<Peer>,
+}
+
+impl View for Peers {
+    const SCHEMA: &'static str = "banyan.peers/v1";
+}
+
+/// One known peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its id.
+    pub peer_id: String,
+    /// What a person calls it.
+    pub label: Option<String>,
+    /// `alive`, `suspect`, `dead` or `left`.
+    pub state: String,
+    /// Its listener addresses.
+    pub addresses: Vec<String>,
+    /// Slots that it offers.
+    pub capacity: u16,
+    /// Slots still free.
+    pub slots_free: u16,
+    /// Whether this node holds a link to it.
+    pub linked: bool,
+    /// Round-trip time of the link, in milliseconds.
+    pub rtt_ms: Option<f64>,
+}
+
+/// `GET /v1/tracks`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tracks {
+    /// Every track that any known peer publishes or follows, by name.
+    pub tracks: Vec<Track>,
+}
+
+impl View for Tracks {
+    const SCHEMA: &'static str = "banyan.tracks/v1";
+}
+
+/// One track as this node sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Track {
+    /// Its name.
+    pub track: String,
+    /// The peer that publishes it, if one is known.
+    pub origin: Option<String>,
+    /// The origin's publishing epoch.
+    pub epoch: u64,
+    /// `live`, `ended` or `waiting` (no origin known).
+    pub state: String,
+    /// Peers that follow it, the origin not counted.
+    pub members: usize,
+    /// This node's part, if it has one.
+    pub here: Option<TrackHere>,
+}
+
+/// This node's part in a track.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrackHere {
+    /// `origin`, `relay` or `leaf`.
+    pub role: String,
+    /// `origin`, `attached`, `seeking` or `stalled`, with the reason where there is one.
+    pub state: String,
+    /// Who feeds this node.
+    pub parent: Option<String>,
+    /// Distance from the origin.
+    pub depth: Option<u8>,
+    /// Whom this node feeds.
+    pub children: Vec<String>,
+    /// `live` or `reliable`; unknown until something was received.
+    pub mode: Option<String>,
+    /// Oldest object id in the ring.
+    pub ring_oldest: u64,
+    /// The object id that comes next.
+    pub ring_next: u64,
+    /// Payload bytes in the ring.
+    pub ring_bytes: u64,
+    /// Objects received or published since the start.
+    pub objects: u64,
+    /// Payload bytes received or published since the start.
+    pub bytes: u64,
+    /// Objects that came again and were dropped.
+    pub duplicates: u64,
+    /// Objects reported as missing.
+    pub missing: u64,
+    /// Local subscribers.
+    pub subscribers: usize,
+}
+
+/// `GET /v1/tracks/{track}/tree`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TreeView {
+    /// The track.
+    pub track: String,
+    /// The peer that publishes it, if one is known.
+    pub origin: Option<String>,
+    /// The origin's publishing epoch.
+    pub epoch: u64,
+    /// Everyone in the tree as this node's table sees it, the origin included, by depth.
+    pub nodes: Vec<TreeNode>,
+}
+
+impl View for TreeView {
+    const SCHEMA: &'static str = "banyan.tree/v1";
+}
+
+/// A peer's place in a tree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TreeNode {
+    /// Its id.
+    pub peer_id: String,
+    /// What a person calls it.
+    pub label: Option<String>,
+    /// `origin`, `relay` or `leaf`.
+    pub role: String,
+    /// Who feeds it.
+    pub parent: Option<String>,
+    /// Distance from the origin; missing while it is not attached.
+    pub depth: Option<u8>,
+    /// How many it feeds on this track.
+    pub children: u16,
+    /// Slots that it offers over all tracks.
+    pub capacity: u16,
+    /// Whether it is attached to the origin.
+    pub attached: bool,
+}
+
+/// One event of `GET /v1/events`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventView {
+    /// Position in this node's sequence of events, +1 each.
+    pub seq: u64,
+    /// Milliseconds since the node started.
+    pub at_ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+impl View for EventView {
+    const SCHEMA: &'static str = "banyan.event/v1";
+}
+
+/// What can happen on a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A peer became known.
+    PeerJoined {
+        /// The peer.
+        peer_id: String,
+        /// What a person calls it.
+        label: Option<String>,
+    },
+    /// A peer is suspected of being gone.
+    PeerSuspected {
+        /// The peer.
+        peer_id: String,
+    },
+    /// A suspected peer is there after all.
+    PeerRefuted {
+        /// The peer.
+        peer_id: String,
+    },
+    /// A peer is gone without a goodbye.
+    PeerLost {
+        /// The peer.
+        peer_id: String,
+    },
+    /// A peer said goodbye.
+    PeerLeft {
+        /// The peer.
+        peer_id: String,
+    },
+    /// A link to a peer is up.
+    LinkUp {
+        /// The peer.
+        peer_id: String,
+    },
+    /// A link to a peer is gone.
+    LinkDown {
+        /// The peer.
+        peer_id: String,
+        /// Why.
+        reason: String,
+    },
+    /// This node has a parent (again) on a track.
+    ParentChanged {
+        /// The track.
+        track: String,
+        /// The former parent, if there was one.
+        from: Option<String>,
+        /// The parent.
+        to: String,
+        /// Distance from the origin.
+        depth: u8,
+        /// Why: `joined`, `parent_lost`, `parent_silent`, `moved_up`, `shed`, …
+        reason: String,
+        /// Candidates asked.
+        tries: u32,
+        /// Milliseconds from the decision to the open stream.
+        took_ms: f64,
+    },
+    /// The stream goes on after the parent was lost.
+    Repaired {
+        /// The track.
+        track: String,
+        /// Why the repair was needed.
+        reason: String,
+        /// Milliseconds from the last object before the loss to the first after it.
+        gap_ms: f64,
+        /// Milliseconds from noticing the loss to the open stream from the new parent.
+        attach_ms: f64,
+    },
+    /// This node has no parent on a track.
+    Stuck {
+        /// The track.
+        track: String,
+        /// Why no parent was found; it goes on trying.
+        reason: String,
+    },
+    /// A child was accepted.
+    ChildJoined {
+        /// The track.
+        track: String,
+        /// The child.
+        peer_id: String,
+    },
+    /// A child is gone.
+    ChildLeft {
+        /// The track.
+        track: String,
+        /// The child.
+        peer_id: String,
+    },
+    /// The track is published by somebody (else), or anew.
+    OriginChanged {
+        /// The track.
+        track: String,
+        /// The origin.
+        origin: String,
+        /// Its publishing epoch.
+        epoch: u64,
+    },
+    /// Objects are missing: no ring in reach holds them any more.
+    Gap {
+        /// The track.
+        track: String,
+        /// First missing object id.
+        from: u64,
+        /// First id after the missing ones.
+        to: u64,
+    },
+    /// A bootstrap address cannot be reached; it is tried again.
+    BootstrapFailed {
+        /// The address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// The reader of events was too slow and missed some.
+    Missed {
+        /// How many.
+        events: u64,
+    },
+}
+
+/// The answer to a finished publication.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    /// The track.
+    pub track: String,
+    /// The publishing epoch.
+    pub epoch: u64,
+    /// Objects published.
+    pub objects: u64,
+    /// Payload bytes published.
+    pub bytes: u64,
+}
+
+impl View for Published {
+    const SCHEMA: &'static str = "banyan.published/v1";
+}
+
+/// Every error that the server answers with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ErrorView {
+    /// A stable word: `invalid_name`, `not_found`, `conflict`, …
+    pub code: String,
+    /// One line for people.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// More facts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
+}
