@@ -1,6 +1,21 @@
-//! The relay of one track: frames, the ring, resume by id, de-duplication.
+//! The relay of one track: frames, the ring, resume by id, de-duplication, acknowledgements.
+//!
+//! A relay keeps the recent objects of a track in one [`Ring`](ring::Ring). The ring is the only
+//! queue: each child and each local subscriber is a cursor into it, so that an object is held once
+//! however many read it, and a reader that stops costs nothing but its place. [`Track`] puts ring
+//! and readers together; see there for how a reliable track keeps its promise.
+
+pub mod frame;
+pub mod ring;
+pub mod track;
+
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
+
+pub use frame::{Decoder, Frame, FrameError};
+pub use track::{Start, Track, TrackConfig};
 
 /// Largest object, in bytes.
 pub const OBJECT_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -1,0 +1,344 @@
+//! What the relay promises, over random schedules.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+
+use super::{
+    Decoder, Frame, FrameError, Mode, OBJECT_BYTES_MAX, Start, Track, TrackConfig,
+    frame::{self, CHUNK_BYTES_MAX, HEADER_BYTES},
+    ring::{Position, Push, RingConfig},
+    track::{Assembler, Read, ReaderId, ReaderKind},
+};
+
+fn object(id: u64, length: usize) -> Vec<u8> {
+    (0..length).map(|index| (id as usize * 31 + index) as u8).collect()
+}
+
+fn decode_all(bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
+    let (mut decoder, mut buffer, mut frames) = (Decoder::default(), BytesMut::from(bytes), Vec::new());
+    while let Some(frame) = decoder.decode(&mut buffer)? {
+        frames.push(frame);
+    }
+    Ok(frames)
+}
+
+fn control_frames() -> Vec<Frame> {
+    vec![
+        Frame::Start { from: 3, newest: u64::MAX, reliable: true, epoch: 9 },
+        Frame::Gap { from: 1, to: 2 },
+        Frame::Stable(7),
+        Frame::End(u64::MAX),
+        Frame::CutOff,
+        Frame::Ack(1),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn decoding_undoes_encoding_however_the_bytes_arrive(lengths in prop::collection::vec(0usize..200_000, 1..6), step in 1usize..100_000) {
+        let mut wire = BytesMut::new();
+        let mut sent = Vec::new();
+        for (id, length) in (0..).zip(&lengths) {
+            for chunk in frame::chunks(id, &object(id, *length)) {
+                sent.push(Frame::Chunk(chunk));
+            }
+            sent.extend(control_frames());
+        }
+        sent.iter().for_each(|frame| frame.encode(&mut wire));
+        let (mut decoder, mut buffer, mut got) = (Decoder::default(), BytesMut::new(), Vec::new());
+        for part in wire.chunks(step) {
+            buffer.extend_from_slice(part);
+            while let Some(frame) = decoder.decode(&mut buffer).expect("valid") {
+                got.push(frame);
+            }
+        }
+        prop_assert_eq!(got, sent);
+        prop_assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn the_decoder_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300), cut in 0usize..200) {
+        let _ = decode_all(&bytes);
+        let mut wire = BytesMut::new();
+        frame::chunks(1, &object(1, 100)).for_each(|chunk| Frame::Chunk(chunk).encode(&mut wire));
+        control_frames().iter().for_each(|frame| frame.encode(&mut wire));
+        let cut = cut.min(wire.len());
+        wire[..cut].iter_mut().zip(&bytes).for_each(|(to, from)| *to ^= from);
+        let _ = decode_all(&wire);
+    }
+}
+
+#[test]
+fn frames_over_the_limits_are_refused_and_those_at_them_taken() {
+    let mut wire = BytesMut::new();
+    frame::chunks(0, &object(0, CHUNK_BYTES_MAX)).for_each(|chunk| wire.extend_from_slice(&chunk.wire));
+    assert_eq!(decode_all(&wire).expect("at the limit").len(), 1);
+    wire[9..13].copy_from_slice(&(CHUNK_BYTES_MAX as u32 + 1).to_be_bytes());
+    assert!(matches!(decode_all(&wire), Err(FrameError::TooLong { .. })));
+
+    let largest = object(1, OBJECT_BYTES_MAX);
+    let mut wire = BytesMut::new();
+    frame::chunks(1, &largest).for_each(|chunk| wire.extend_from_slice(&chunk.wire));
+    assert_eq!(decode_all(&wire).expect("at the limit").len(), 256);
+    let mut wire = BytesMut::new();
+    frame::chunks(1, &[&largest[..], &[0]].concat()).for_each(|chunk| wire.extend_from_slice(&chunk.wire));
+    assert_eq!(decode_all(&wire), Err(FrameError::ObjectTooLarge { id: 1 }));
+}
+
+#[test]
+fn a_chunk_that_follows_nothing_is_refused() {
+    let chunks: Vec<_> = frame::chunks(5, &object(5, 3 * CHUNK_BYTES_MAX)).collect();
+    assert_eq!(decode_all(&chunks[1].wire), Err(FrameError::OutOfOrder { id: 5 }));
+    let wire = [&chunks[0].wire[..], &chunks[0].wire[..]].concat();
+    assert_eq!(decode_all(&wire), Err(FrameError::OutOfOrder { id: 5 }));
+}
+
+/// A relay with what it pulls from its parents.
+struct Node {
+    track: Track,
+    /// Parent, reader there, place in that stream.
+    pulls: Vec<(usize, ReaderId, Option<Position>)>,
+    local: ReaderId,
+    assembler: Assembler,
+    got: Vec<(u64, Bytes)>,
+    gaps: Vec<(u64, u64)>,
+}
+
+impl Node {
+    fn new(track: Track, now: Instant, start: Start) -> Self {
+        let mut track = track;
+        let (local, _) = track.open_reader(now, ReaderKind::Local, start);
+        Self { track, pulls: Vec::new(), local, assembler: Assembler::default(), got: Vec::new(), gaps: Vec::new() }
+    }
+
+    fn consume(&mut self, now: Instant) -> bool {
+        match self.track.read(self.local) {
+            Read::Frame(Frame::Chunk(chunk)) => {
+                if let Some((id, payload)) = self.assembler.take(&chunk) {
+                    self.got.push((id, payload));
+                    self.track.ack(now, self.local, id + 1);
+                }
+                true
+            }
+            Read::Frame(Frame::Gap { from, to }) => {
+                self.gaps.push((from, to));
+                self.track.ack(now, self.local, to);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Moves one frame from a parent to a child and the child's acknowledgement back.
+fn pump(nodes: &mut [Node], child: usize, pull: usize, now: Instant) -> bool {
+    let (parent, reader, place) = nodes[child].pulls[pull];
+    let frame = nodes[parent].track.read(reader);
+    let stable = nodes[parent].track.stable();
+    let node = &mut nodes[child];
+    let moved = match frame {
+        Read::Frame(Frame::Chunk(chunk)) => {
+            let position = match place {
+                Some(place) if !chunk.first => Position { id: chunk.id, chunk: place.chunk + 1 },
+                _ => Position { id: chunk.id, chunk: 0 },
+            };
+            node.pulls[pull].2 = Some(position);
+            assert_ne!(node.track.push(now, pull as u64, position, chunk), Push::Skipped);
+            true
+        }
+        Read::Frame(Frame::Gap { from, to }) => {
+            node.track.push_gap(now, from, to).expect("follows");
+            true
+        }
+        _ => false,
+    };
+    node.track.set_stable(stable);
+    let acked = node.track.acked();
+    nodes[parent].track.ack(now, reader, acked);
+    moved
+}
+
+fn attach(nodes: &mut [Node], child: usize, parent: usize, now: Instant) {
+    let from = nodes[child].track.ring().next().id;
+    let (reader, _) = nodes[parent].track.open_reader(now, ReaderKind::Child, Start::Id(from));
+    nodes[child].pulls.push((parent, reader, None));
+}
+
+fn detach(nodes: &mut [Node], child: usize, pull: usize, now: Instant) {
+    let (parent, reader, _) = nodes[child].pulls.remove(pull);
+    nodes[parent].track.close_reader(now, reader, true);
+}
+
+fn small_config() -> TrackConfig {
+    let ring = RingConfig { age_min: Duration::ZERO, objects_min: 0, bytes_max: 300_000 };
+    TrackConfig { ring, window_bytes: 150_000, ..TrackConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Origin 0 feeds 1 and 2; leaf 3 moves between 1 and 2 at random, also in the middle of an
+    /// object and with both at once, while everybody consumes at a pace of its own.
+    #[test]
+    fn a_reliable_track_loses_and_doubles_nothing_over_any_moves_e1(
+        steps in prop::collection::vec((0u8..8, 0usize..100_000), 50..400),
+    ) {
+        let base = Instant::now();
+        let config = small_config();
+        let mut nodes = vec![Node::new(Track::new_origin(config, Mode::Reliable), base, Start::Oldest)];
+        for _ in 0..3 {
+            nodes.push(Node::new(Track::new(config, Mode::Reliable, 0), base, Start::Oldest));
+        }
+        attach(&mut nodes, 1, 0, base);
+        attach(&mut nodes, 2, 0, base);
+        attach(&mut nodes, 3, 1, base);
+        let mut sent = Vec::new();
+        for (tick, (what, length)) in (0u64..).zip(steps) {
+            let now = base + Duration::from_millis(tick);
+            match what {
+                0 | 1 if nodes[0].track.may_publish(length) => {
+                    let id = nodes[0].track.publish(now, &object(sent.len() as u64, length));
+                    prop_assert_eq!(id, sent.len() as u64);
+                    sent.push(object(id, length));
+                }
+                2..=5 => {
+                    let child = 1 + length % 3;
+                    for pull in 0..nodes[child].pulls.len() {
+                        pump(&mut nodes, child, pull, now);
+                    }
+                }
+                6 => {
+                    if nodes[3].pulls.len() > 1 {
+                        detach(&mut nodes, 3, length % 2, now);
+                    } else {
+                        // Make before break.
+                        attach(&mut nodes, 3, 1 + length % 2, now);
+                    }
+                }
+                _ => {
+                    let node = length % 4;
+                    nodes[node].consume(now);
+                }
+            }
+            for node in &nodes {
+                prop_assert!(node.track.ring().bytes() <= config.ring.bytes_hard_max());
+            }
+        }
+        // Let everything flow.
+        let now = base + Duration::from_secs(1);
+        loop {
+            let mut moved = false;
+            for child in 1..4 {
+                for pull in 0..nodes[child].pulls.len() {
+                    moved |= pump(&mut nodes, child, pull, now);
+                }
+            }
+            for node in &mut nodes {
+                moved |= node.consume(now);
+            }
+            if !moved {
+                break;
+            }
+        }
+        for node in &nodes {
+            prop_assert_eq!(&node.gaps, &vec![]);
+            let ids: Vec<u64> = node.got.iter().map(|(id, _)| *id).collect();
+            prop_assert_eq!(ids, (0..sent.len() as u64).collect::<Vec<_>>());
+            prop_assert!(node.got.iter().zip(&sent).all(|((_, got), sent)| got == sent));
+        }
+    }
+
+    /// A live reader that falls behind is told exactly which objects it missed.
+    #[test]
+    fn a_live_laggard_gets_every_object_or_a_gap_for_it(steps in prop::collection::vec((any::<bool>(), 0usize..100_000), 10..200)) {
+        let now = Instant::now();
+        let mut node = Node::new(Track::new_origin(small_config(), Mode::Live), now, Start::Oldest);
+        let mut published = 0;
+        for (publish, length) in steps {
+            if publish {
+                node.track.publish(now, &object(published, length));
+                published += 1;
+            } else {
+                node.consume(now);
+            }
+        }
+        while node.consume(now) {}
+        let mut seen = vec![false; published as usize];
+        for id in node.got.iter().map(|(id, _)| *id).chain(node.gaps.iter().flat_map(|(from, to)| *from..*to)) {
+            prop_assert!(!std::mem::replace(&mut seen[id as usize], true), "{} twice", id);
+        }
+        prop_assert!(seen.iter().all(|seen| *seen));
+    }
+}
+
+#[test]
+fn a_publisher_of_a_reliable_track_waits_for_the_slowest_reader() {
+    let now = Instant::now();
+    let mut node = Node::new(Track::new_origin(small_config(), Mode::Reliable), now, Start::Oldest);
+    let mut published = 0;
+    while node.track.may_publish(10_000) {
+        node.track.publish(now, &object(published, 10_000));
+        published += 1;
+        assert!(published < 100, "no limit");
+    }
+    assert_eq!(published as usize, 150_000 / (10_000 + HEADER_BYTES));
+    assert!(node.consume(now));
+    assert!(node.track.may_publish(10_000));
+}
+
+#[test]
+fn an_object_over_the_window_is_published_when_all_before_it_is_stable() {
+    let now = Instant::now();
+    let mut node = Node::new(Track::new_origin(small_config(), Mode::Reliable), now, Start::Oldest);
+    assert!(node.track.may_publish(OBJECT_BYTES_MAX));
+    node.track.publish(now, &object(0, 10));
+    assert!(!node.track.may_publish(OBJECT_BYTES_MAX));
+    node.consume(now);
+    assert!(node.track.may_publish(OBJECT_BYTES_MAX));
+}
+
+#[test]
+fn a_lost_readers_claim_holds_for_its_time_and_no_longer() {
+    let now = Instant::now();
+    let config = small_config();
+    let mut track = Track::new_origin(config, Mode::Reliable);
+    let (reader, _) = track.open_reader(now, ReaderKind::Child, Start::Oldest);
+    track.publish(now, &object(0, 10));
+    track.close_reader(now, reader, true);
+    assert_eq!(track.stable(), 0);
+    track.handle_timeout(now + config.hold - Duration::from_millis(1));
+    assert_eq!(track.stable(), 0);
+    track.handle_timeout(now + config.hold);
+    assert_eq!(track.stable(), 1);
+}
+
+#[test]
+fn a_hopeless_laggard_is_cut_off_and_an_idle_reader_is_not() {
+    let now = Instant::now();
+    let config = small_config();
+    let mut track = Track::new_origin(config, Mode::Reliable);
+    let (idle, _) = track.open_reader(now, ReaderKind::Local, Start::Oldest);
+    track.handle_timeout(now + 10 * config.laggard);
+    assert_eq!(track.read(idle), Read::Wait);
+    let now = now + 10 * config.laggard;
+    track.publish(now, &object(0, 10));
+    track.handle_timeout(now + config.laggard);
+    assert!(matches!(track.read(idle), Read::Frame(_)));
+    track.handle_timeout(now + config.laggard + Duration::from_millis(1));
+    assert_eq!(track.read(idle), Read::CutOff);
+    assert_eq!(track.stable(), 1, "it holds nobody up any more");
+}
+
+#[test]
+fn an_impossible_acknowledgement_changes_nothing() {
+    let now = Instant::now();
+    let mut track = Track::new_origin(small_config(), Mode::Reliable);
+    let (reader, _) = track.open_reader(now, ReaderKind::Child, Start::Oldest);
+    track.publish(now, &object(0, 10));
+    track.ack(now, reader, u64::MAX);
+    assert_eq!(track.stable(), 0);
+}

@@ -1,0 +1,422 @@
+//! One epoch of a track at one node: the ring, its readers, and what is owed to them.
+//!
+//! How a reliable track loses nothing: each node tells its parent below which id it and all below
+//! it have consumed everything (an acknowledgement, the minimum over its readers). The origin takes
+//! the minimum of all as *stable* and tells it down the tree. Every ring keeps what is not stable,
+//! and the origin publishes at most [`TrackConfig::window_bytes`] beyond stable. So whatever an
+//! orphan still needs is in the ring of whichever parent it finds. A child that vanishes keeps its
+//! claim for [`TrackConfig::hold`], the time it has to turn up elsewhere.
+//!
+//! A live track has no acknowledgements: rings keep the recent past, and a reader that falls
+//! behind it gets a gap.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    Mode,
+    frame::{self, Chunk, Frame},
+    ring::{Cursor, Position, Push, Ring, RingConfig},
+};
+
+/// How a track is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrackConfig {
+    /// The ring.
+    pub ring: RingConfig,
+    /// Most bytes of a reliable track that may be published and not yet stable. An object larger
+    /// than this is published when everything before it is stable.
+    pub window_bytes: usize,
+    /// How long a lost reader keeps its claim on a reliable track.
+    pub hold: Duration,
+    /// A reader of a reliable track that consumes nothing of what is there for this long is cut off.
+    pub laggard: Duration,
+}
+
+impl Default for TrackConfig {
+    fn default() -> Self {
+        Self {
+            ring: RingConfig::default(),
+            window_bytes: 4 * 1024 * 1024,
+            hold: Duration::from_secs(2),
+            laggard: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Where a reader starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With the next object.
+    Latest,
+    /// With the oldest object that is held.
+    Oldest,
+    /// With the first object that is not stable: what a relay must hold to be of use to others.
+    Stable,
+    /// With this object.
+    Id(u64),
+}
+
+/// Names a reader of a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReaderId(u64);
+
+/// Who reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReaderKind {
+    /// A child, with all below it.
+    Child,
+    /// A subscriber at this node.
+    Local,
+}
+
+/// What a reader gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Read {
+    /// The next frame: a chunk or a gap.
+    Frame(Frame),
+    /// Nothing more for now.
+    Wait,
+    /// Nothing follows: the track ended.
+    Ended,
+    /// The reader held up the track for too long.
+    CutOff,
+}
+
+#[derive(Debug)]
+struct Reader {
+    kind: ReaderKind,
+    cursor: Cursor,
+    /// Consumed below this id.
+    acked: u64,
+    /// When `acked` last grew, or the reader had nothing left to consume.
+    moved: Instant,
+    cut_off: bool,
+}
+
+/// Where the stored chunks came from, for measuring the gap of a repair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switch {
+    /// The ticket of the parent that delivered first after another.
+    pub ticket: u64,
+    /// From the last chunk of the former parent to the first of this one.
+    pub gap: Duration,
+}
+
+/// Counters since the start of the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Objects received or published.
+    pub objects: u64,
+    /// Payload bytes received or published.
+    pub bytes: u64,
+    /// Objects that came again and were dropped.
+    pub duplicates: u64,
+    /// Objects reported as missing.
+    pub missing: u64,
+}
+
+/// One epoch of a track at one node.
+#[derive(Debug)]
+pub struct Track {
+    config: TrackConfig,
+    mode: Mode,
+    /// Whether this node publishes it.
+    origin: bool,
+    ring: Ring,
+    /// The id after the last object, once the end is known.
+    end: Option<u64>,
+    readers: BTreeMap<ReaderId, Reader>,
+    next_reader: u64,
+    /// Claims of lost readers: consumed below the id, until.
+    holds: Vec<(u64, Instant)>,
+    stable: u64,
+    counters: Counters,
+    last_stored: Option<(Instant, u64)>,
+    switch: Option<Switch>,
+}
+
+/// Most claims of lost readers kept at a time; the oldest gives way.
+const HOLDS_MAX: usize = 64;
+
+impl Track {
+    /// A track that comes from a parent, and whose first object is to be `from`.
+    #[must_use]
+    pub fn new(config: TrackConfig, mode: Mode, from: u64) -> Self {
+        Self::with_role(config, mode, from, false)
+    }
+
+    /// A track that this node publishes, from object 0 on.
+    #[must_use]
+    pub fn new_origin(config: TrackConfig, mode: Mode) -> Self {
+        Self::with_role(config, mode, 0, true)
+    }
+
+    fn with_role(config: TrackConfig, mode: Mode, from: u64, origin: bool) -> Self {
+        let mut track = Self {
+            config,
+            mode,
+            origin,
+            ring: Ring::new(config.ring, from),
+            end: None,
+            readers: BTreeMap::new(),
+            next_reader: 0,
+            holds: Vec::new(),
+            stable: from,
+            counters: Counters::default(),
+            last_stored: None,
+            switch: None,
+        };
+        track.keep();
+        track
+    }
+
+    /// What happens to readers that cannot keep up.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The ring, to look at.
+    #[must_use]
+    pub const fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The id after the last object, once the end is known.
+    #[must_use]
+    pub const fn end(&self) -> Option<u64> {
+        self.end
+    }
+
+    /// Whether everything up to the end is here.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.end.is_some_and(|end| self.ring.next().id >= end)
+    }
+
+    /// Below this id everyone has consumed everything.
+    #[must_use]
+    pub const fn stable(&self) -> u64 {
+        self.stable
+    }
+
+    /// Counters since the start of the epoch.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Number of readers of a kind.
+    #[must_use]
+    pub fn readers(&self, kind: ReaderKind) -> usize {
+        self.readers.values().filter(|reader| reader.kind == kind).count()
+    }
+
+    /// The last change of the delivering parent, taken.
+    pub fn take_switch(&mut self) -> Option<Switch> {
+        self.switch.take()
+    }
+
+    /// When something from a parent was last stored.
+    #[must_use]
+    pub fn last_stored(&self) -> Option<Instant> {
+        self.last_stored.map(|(at, _)| at)
+    }
+
+    // --- The origin's side -----------------------------------------------------------------
+
+    /// Whether an object of `length` bytes may be published now.
+    #[must_use]
+    pub fn may_publish(&self, length: usize) -> bool {
+        let owed = self.owed_bytes();
+        self.mode == Mode::Live || owed == 0 || owed + length <= self.config.window_bytes
+    }
+
+    /// Publishes the next object. Returns its id.
+    pub fn publish(&mut self, now: Instant, payload: &[u8]) -> u64 {
+        let id = self.ring.next().id;
+        for (index, chunk) in (0..).zip(frame::chunks(id, payload)) {
+            self.counters.bytes += (chunk.wire.len() - frame::HEADER_BYTES) as u64;
+            self.ring.push(now, Position { id, chunk: index }, chunk);
+        }
+        self.counters.objects += 1;
+        self.follow_acks();
+        id
+    }
+
+    /// The origin's end: nothing is published after this.
+    pub fn finish(&mut self) {
+        self.end = Some(self.ring.next().id);
+    }
+
+    /// At the origin, stable is what all readers have acknowledged.
+    fn follow_acks(&mut self) {
+        if self.origin {
+            self.set_stable(self.acked());
+        }
+    }
+
+    /// Bytes in the ring that somebody may still need.
+    fn owed_bytes(&self) -> usize {
+        self.ring.bytes_from(self.stable)
+    }
+
+    // --- From the parent -------------------------------------------------------------------
+
+    /// Takes a chunk from the parent of this ticket. `position` is its place in that stream.
+    pub fn push(&mut self, now: Instant, ticket: u64, position: Position, chunk: Chunk) -> Push {
+        let (last, length) = (chunk.last, chunk.wire.len() - frame::HEADER_BYTES);
+        let pushed = self.ring.push(now, position, chunk);
+        match pushed {
+            Push::Stored => {
+                self.counters.bytes += length as u64;
+                self.counters.objects += u64::from(last);
+                if let Some((before, _)) = self.last_stored.filter(|(_, from)| *from != ticket) {
+                    self.switch = Some(Switch { ticket, gap: now.saturating_duration_since(before) });
+                }
+                self.last_stored = Some((now, ticket));
+            }
+            Push::Duplicate => self.counters.duplicates += u64::from(last),
+            Push::Skipped => {}
+        }
+        pushed
+    }
+
+    /// Takes a gap from the parent. Returns what is missing now, if anything is.
+    ///
+    /// # Errors
+    /// [`Push::Skipped`] if the gap does not follow what is here.
+    pub fn push_gap(&mut self, now: Instant, from: u64, to: u64) -> Result<Option<(u64, u64)>, Push> {
+        let missing = self.ring.push_gap(now, from, to)?;
+        if let Some((from, to)) = missing {
+            self.counters.missing += to - from;
+        }
+        Ok(missing)
+    }
+
+    /// The parent says that the track ends before `id`.
+    pub fn set_end(&mut self, id: u64) {
+        self.end = Some(id.max(self.ring.newest()));
+    }
+
+    /// The parent says that everything below `id` was consumed by everyone.
+    pub fn set_stable(&mut self, id: u64) {
+        self.stable = self.stable.max(id);
+        self.keep();
+    }
+
+    fn keep(&mut self) {
+        let from = if self.mode == Mode::Reliable { self.stable } else { u64::MAX };
+        self.ring.keep_from(from);
+    }
+
+    // --- Readers ---------------------------------------------------------------------------
+
+    /// Adds a reader. Returns its name and the first object id that it may get.
+    pub fn open_reader(&mut self, now: Instant, kind: ReaderKind, start: Start) -> (ReaderId, u64) {
+        let id = match start {
+            Start::Latest => self.ring.newest(),
+            Start::Oldest => self.ring.oldest(),
+            Start::Stable => match self.mode {
+                Mode::Reliable => self.stable.clamp(self.ring.oldest(), self.ring.newest()),
+                Mode::Live => self.ring.newest(),
+            },
+            Start::Id(id) => id,
+        };
+        let cursor = self.ring.cursor(id);
+        let name = ReaderId(self.next_reader);
+        self.next_reader += 1;
+        self.readers.insert(name, Reader { kind, cursor, acked: id, moved: now, cut_off: false });
+        (name, id)
+    }
+
+    /// Removes a reader. A lost one (`hold`) keeps its claim for a while.
+    pub fn close_reader(&mut self, now: Instant, name: ReaderId, hold: bool) {
+        let Some(reader) = self.readers.remove(&name) else {
+            return;
+        };
+        if hold && self.mode == Mode::Reliable && !reader.cut_off && reader.acked < self.ring.newest() {
+            if self.holds.len() == HOLDS_MAX {
+                self.holds.remove(0);
+            }
+            self.holds.push((reader.acked, now + self.config.hold));
+        }
+        self.follow_acks();
+    }
+
+    /// The next thing for a reader. A name that is not open reads [`Read::CutOff`].
+    pub fn read(&mut self, name: ReaderId) -> Read {
+        let Some(reader) = self.readers.get_mut(&name).filter(|reader| !reader.cut_off) else {
+            return Read::CutOff;
+        };
+        match self.ring.read(&mut reader.cursor) {
+            Some(frame) => Read::Frame(frame),
+            None if self.end.is_some_and(|end| reader.cursor.id() >= end) => Read::Ended,
+            None => Read::Wait,
+        }
+    }
+
+    /// A reader has consumed everything below `id`. Stale and impossible ids change nothing.
+    pub fn ack(&mut self, now: Instant, name: ReaderId, id: u64) {
+        let Some(reader) = self.readers.get_mut(&name) else {
+            return;
+        };
+        if id > reader.acked && id <= reader.cursor.id() {
+            reader.acked = id;
+            reader.moved = now;
+            self.follow_acks();
+        }
+    }
+
+    /// Below this id, all readers here have consumed everything: what to tell the parent.
+    #[must_use]
+    pub fn acked(&self) -> u64 {
+        let readers = self.readers.values().filter(|reader| !reader.cut_off).map(|reader| reader.acked);
+        let held = self.holds.iter().map(|(acked, _)| *acked);
+        readers.chain(held).min().unwrap_or(u64::MAX).min(self.ring.next().id)
+    }
+
+    /// Lets claims expire, cuts off laggards, evicts by age. Call at least once a second.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.holds.retain(|(_, until)| *until > now);
+        self.ring.evict(now);
+        if self.mode == Mode::Live {
+            return;
+        }
+        let (newest, laggard) = (self.ring.newest(), self.config.laggard);
+        for reader in self.readers.values_mut() {
+            if reader.acked >= newest {
+                reader.moved = now;
+            }
+            // A child waits for its own laggards, so it gets twice their time.
+            let patience = if reader.kind == ReaderKind::Child { 2 * laggard } else { laggard };
+            reader.cut_off |= now.saturating_duration_since(reader.moved) > patience;
+        }
+        self.follow_acks();
+    }
+}
+
+/// Puts chunks together to objects again.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    parts: BytesMut,
+}
+
+impl Assembler {
+    /// Takes the next frame of a reader. Returns a completed object.
+    pub fn take(&mut self, chunk: &Chunk) -> Option<(u64, Bytes)> {
+        if chunk.first {
+            self.parts.clear();
+            if chunk.last {
+                return Some((chunk.id, chunk.payload()));
+            }
+        }
+        self.parts.extend_from_slice(&chunk.wire[frame::HEADER_BYTES..]);
+        chunk.last.then(|| (chunk.id, self.parts.split().freeze()))
+    }
+}
