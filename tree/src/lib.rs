@@ -1,1 +1,49 @@
-//! Placeholder.
+//! The relay tree of a track: who feeds whom.
+//!
+//! The origin feeds a few peers, each of them feeds a few more. No peer sees the whole tree or plans
+//! it: every node runs one [`Tree`] a track, chooses its own parent from the gossiped
+//! [`PeerTable`](banyan_gossip::table::PeerTable), and admits its own children.
+//!
+//! # Driving a tree
+//! [`Tree`] is a pure machine: time, randomness, the table, the node's slots and its links are
+//! arguments.
+//!
+//! 1. Feed what happened with [`Tree::handle_input`], or call [`Tree::handle_timeout`] when
+//!    [`Tree::poll_timeout`] is due (earlier or later does no harm).
+//! 2. Take every [`Output`] with [`Tree::poll_output`] and carry it out, in order.
+//! 3. On [`Output::RowChanged`], put [`Tree::entry`] into the node's own row.
+//! 4. After [`Output::Left`], drop the tree.
+//!
+//! # What keeps the tree a tree
+//! A node's *root path* lists its ancestors, topmost first. A parent refuses whoever stands in its
+//! current root path, path changes are pushed down at once, and whoever sees itself in its own path
+//! detaches. A path that does not begin at the origin belongs to a *fragment*: its nodes stay
+//! together and wait for their top to find a parent, and accept nobody meanwhile.
+//!
+//! # What keeps the load within bounds
+//! Children and reservations of all tracks draw from one [`SlotPool`] a node; a slot is reserved
+//! when a child is accepted and committed when its data stream opens.
+
+mod admission;
+mod attempt;
+mod backup;
+mod children;
+mod choice;
+mod config;
+mod event;
+mod io;
+mod leaving;
+mod machine;
+mod message;
+mod moves;
+mod slots;
+mod source;
+mod upstream;
+
+pub use config::{Config, LinkSettings};
+pub use event::{DetachReason, Event, MoveReason, State, StuckReason};
+pub use io::{Context, Input, Links, Output};
+pub use machine::Tree;
+pub use message::{Malformed, Message, RefuseReason, BACKUPS_MAX, PATH_MAX, TRY_INSTEAD_MAX};
+pub use slots::SlotPool;
+pub use source::Source;
