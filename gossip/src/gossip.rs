@@ -1,0 +1,644 @@
+//! The machine that keeps the table.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Keys, MeshName, PeerId, Presence, Row, SuspicionConfig,
+    message::Message,
+    op::{Claim, INCARNATION_MAX, Op, OpId, SignedOp},
+    own_row::{OwnRow, RowBody},
+    suspicion::{Accused, Suspicions},
+    sync::{Shared, ops_messages},
+    table::{PeerTable, Status},
+};
+
+/// Who this node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalPeer {
+    /// Its id.
+    pub peer: PeerId,
+    /// Greater than at any start before.
+    pub incarnation: u64,
+}
+
+/// The numbers of gossip.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The mesh; signatures hold in it alone.
+    pub mesh: MeshName,
+    /// New ops wait this long for others after a push.
+    pub coalesce: Duration,
+    /// Between two publications of the own row, unless urgent.
+    pub row_interval: Duration,
+    /// Between two rounds of anti-entropy, drawn between these.
+    pub sync_interval: (Duration, Duration),
+    /// A table up to this size is described entry by entry.
+    pub full_digest_max: usize,
+    /// How long suspects have.
+    pub suspicion: SuspicionConfig,
+    /// How long the dead and the departed are remembered; half of it they are shared.
+    pub tombstone_life: Duration,
+    /// Most rows of others held.
+    pub table_rows_max: usize,
+    /// News taken from one author: a second, and at once.
+    pub author_rate: (u32, u32),
+    /// A timer that runs later than this means that this node was starved.
+    pub starved: Duration,
+}
+
+impl Config {
+    /// The defaults for a mesh.
+    #[must_use]
+    pub fn new(mesh: MeshName) -> Self {
+        Self {
+            mesh,
+            coalesce: Duration::from_millis(20),
+            row_interval: Duration::from_millis(250),
+            sync_interval: (Duration::from_secs(10), Duration::from_secs(30)),
+            full_digest_max: 100,
+            suspicion: SuspicionConfig::default(),
+            tombstone_life: Duration::from_secs(15 * 60),
+            table_rows_max: 4096,
+            author_rate: (20, 200),
+            starved: Duration::from_millis(100),
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A link is up.
+    LinkUp {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// A link is gone.
+    LinkDown {
+        /// To whom.
+        peer: PeerId,
+        /// Whether it was closed on purpose: then nobody is suspected.
+        graceful: bool,
+    },
+    /// A message came over a link.
+    Message {
+        /// From whom.
+        from: PeerId,
+        /// What it said.
+        message: Message,
+    },
+    /// What the own row is to say.
+    Update(RowBody),
+    /// Say goodbye.
+    Leave,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send a message over a link.
+    Send {
+        /// To whom.
+        to: PeerId,
+        /// The message.
+        message: Message,
+    },
+    /// Something that others want to know.
+    Event(Event),
+    /// Store this incarnation before anything that follows goes out.
+    PersistIncarnation(u64),
+}
+
+/// What became of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// It is new, or back.
+    Joined {
+        /// Who.
+        peer: PeerId,
+        /// Its incarnation.
+        incarnation: u64,
+    },
+    /// Its row changed.
+    Updated {
+        /// Who.
+        peer: PeerId,
+    },
+    /// Somebody lost touch with it.
+    Suspected {
+        /// Who.
+        peer: PeerId,
+        /// Who says so first.
+        by: PeerId,
+    },
+    /// It is there after all.
+    Refuted {
+        /// Who.
+        peer: PeerId,
+    },
+    /// It was declared dead.
+    Died {
+        /// Who.
+        peer: PeerId,
+        /// The incarnation that is dead.
+        incarnation: u64,
+    },
+    /// It said goodbye.
+    Left {
+        /// Who.
+        peer: PeerId,
+    },
+}
+
+/// What became of an op.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It was news.
+    Applied,
+    /// It is known.
+    AlreadySeen,
+    /// Something newer is known.
+    Stale,
+    /// It breaks a rule. Nothing has changed.
+    Rejected(Reason),
+}
+
+/// Which rule an op breaks; its sender or its author is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// It cannot be read.
+    #[error("malformed")]
+    Malformed,
+    /// A bound is exceeded.
+    #[error("out of bounds")]
+    OutOfBounds,
+    /// The signature is not its author's for this mesh.
+    #[error("bad signature")]
+    BadSignature,
+    /// Its author publishes too much.
+    #[error("too many ops of this author")]
+    RateLimited,
+}
+
+/// Counts of what came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Bucket {
+    tokens: u32,
+    filled: Option<Instant>,
+}
+
+/// The machine that keeps the table.
+pub struct Gossip {
+    me: PeerId,
+    incarnation: u64,
+    version: u64,
+    presence: Presence,
+    config: Config,
+    keys: Arc<dyn Keys>,
+    rng: fastrand::Rng,
+    table: PeerTable,
+    own: OwnRow,
+    links: BTreeSet<PeerId>,
+    suspicions: Suspicions,
+    /// News to push, with whom it came from.
+    pending: VecDeque<(SignedOp, Option<PeerId>)>,
+    push_at: Option<Instant>,
+    last_push: Option<Instant>,
+    sync_at: Instant,
+    bury_at: Instant,
+    rates: BTreeMap<PeerId, Bucket>,
+    outputs: VecDeque<Output>,
+}
+
+/// Most news waiting to be pushed; beyond it the oldest is left to anti-entropy.
+const PENDING_MAX: usize = 4096;
+/// Between two looks for tombstones whose life is over.
+const BURY_INTERVAL: Duration = Duration::from_secs(10);
+
+impl std::fmt::Debug for Gossip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gossip").field("me", &self.me).field("incarnation", &self.incarnation).finish_non_exhaustive()
+    }
+}
+
+impl Gossip {
+    /// A node that knows nobody yet.
+    #[must_use]
+    pub fn new(me: LocalPeer, config: Config, keys: Arc<dyn Keys>, mut rng: fastrand::Rng, now: Instant) -> Self {
+        let sync_at = now + draw(&mut rng, config.sync_interval);
+        Self {
+            me: me.peer,
+            incarnation: me.incarnation.min(INCARNATION_MAX),
+            version: 0,
+            presence: Presence::Alive,
+            config,
+            keys,
+            rng,
+            table: PeerTable::default(),
+            own: OwnRow::new(),
+            links: BTreeSet::new(),
+            suspicions: Suspicions::default(),
+            pending: VecDeque::new(),
+            push_at: None,
+            last_push: None,
+            sync_at,
+            bury_at: now + BURY_INTERVAL,
+            rates: BTreeMap::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Everyone known, oneself included.
+    #[must_use]
+    pub const fn table(&self) -> &PeerTable {
+        &self.table
+    }
+
+    /// This node's incarnation.
+    #[must_use]
+    pub const fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Takes what happened.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::LinkUp { peer } => {
+                self.links.insert(peer);
+                self.clear_suspicion(now, peer);
+                self.open_sync(now, peer);
+            }
+            Input::LinkDown { peer, graceful } => {
+                if self.links.remove(&peer) && !graceful {
+                    self.lose_touch(now, peer);
+                }
+            }
+            Input::Message { from, message } => self.on_message(now, from, message),
+            Input::Update(body) => self.own.update(now, body, self.config.row_interval),
+            Input::Leave => {
+                self.presence = Presence::Left;
+                self.own.hurry(now);
+            }
+        }
+        self.publish_if_due(now);
+        self.push_if_due(now);
+    }
+
+    /// When [`Gossip::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let optional = [self.push_at, self.own.due(), self.suspicions.deadline()];
+        optional.into_iter().flatten().chain([self.sync_at, self.bury_at]).min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(late) = self.poll_timeout().map(|due| now.saturating_duration_since(due))
+            && late > self.config.starved
+        {
+            self.suspicions.extend(late);
+        }
+        while let Some((peer, incarnation, dead)) = self.suspicions.take_due(now) {
+            if dead {
+                self.declare_dead(now, peer, incarnation);
+            }
+        }
+        if self.sync_at <= now {
+            self.sync_at = now + draw(&mut self.rng, self.config.sync_interval);
+            if let Some(peer) = self.rng.choice(self.links.iter().copied().collect::<Vec<_>>()) {
+                self.open_sync(now, peer);
+            }
+        }
+        if self.bury_at <= now {
+            self.bury_at = now + BURY_INTERVAL;
+            self.bury(now);
+        }
+        self.publish_if_due(now);
+        self.push_if_due(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    // --- Messages ----------------------------------------------------------------------------
+
+    fn on_message(&mut self, now: Instant, from: PeerId, message: Message) {
+        if !message.is_within_bounds() {
+            return;
+        }
+        self.clear_suspicion(now, from);
+        let answers = match message {
+            Message::Ops(ops) => {
+                for op in ops {
+                    self.apply(now, Some(from), op);
+                }
+                return;
+            }
+            Message::Buckets(hashes) => self.shared(now).answer_buckets(&hashes),
+            Message::Digest(digest) => self.shared(now).answer_digest(&digest),
+        };
+        for message in answers {
+            self.outputs.push_back(Output::Send { to: from, message });
+        }
+    }
+
+    fn shared(&self, now: Instant) -> Shared<'_> {
+        Shared::new(&self.table, now, self.config.tombstone_life / 2)
+    }
+
+    fn open_sync(&mut self, now: Instant, peer: PeerId) {
+        let message = self.shared(now).opening(self.config.full_digest_max);
+        self.outputs.push_back(Output::Send { to: peer, message });
+    }
+
+    // --- Ops ---------------------------------------------------------------------------------
+
+    /// Takes an op, and passes it on if it is news.
+    pub fn apply(&mut self, now: Instant, from: Option<PeerId>, signed: SignedOp) -> Applied {
+        let Some(op) = signed.op() else {
+            return Applied::Rejected(Reason::Malformed);
+        };
+        if !op.is_within_bounds() {
+            return Applied::Rejected(Reason::OutOfBounds);
+        }
+        // What is known need not be verified.
+        match self.is_news(&op) {
+            Applied::Applied => {}
+            known => return known,
+        }
+        let author = op.id().author;
+        if !signed.is_signed_by(&author, &self.config.mesh, &*self.keys) {
+            return Applied::Rejected(Reason::BadSignature);
+        }
+        if from.is_some() && !self.take_token(now, author) {
+            return Applied::Rejected(Reason::RateLimited);
+        }
+        match op {
+            Op::Row(row) if row.peer == self.me => self.outbid(now, row.incarnation),
+            Op::Row(row) => self.take_row(now, from, row, signed),
+            Op::Suspicion(claim) | Op::Death(claim) if claim.suspect == self.me => {
+                self.outbid(now, claim.suspect_incarnation);
+            }
+            Op::Suspicion(claim) => return self.take_suspicion(now, from, claim, signed),
+            Op::Death(claim) => self.take_death(now, from, claim, signed),
+        }
+        Applied::Applied
+    }
+
+    fn is_news(&self, op: &Op) -> Applied {
+        let entry = |peer| self.table.entry(peer);
+        let (new, known) = match op {
+            Op::Row(row) if row.peer == self.me => ((row.incarnation, row.version), (self.incarnation, self.version)),
+            Op::Row(row) => {
+                let Some(known) = entry(&row.peer).filter(|entry| entry.row.is_some()) else {
+                    return Applied::Applied;
+                };
+                ((row.incarnation, row.version), known.row_version())
+            }
+            Op::Suspicion(claim) | Op::Death(claim) if claim.suspect == self.me => {
+                let covers = claim.suspect_incarnation >= self.incarnation && self.presence == Presence::Alive;
+                return if covers { Applied::Applied } else { Applied::Stale };
+            }
+            Op::Suspicion(claim) => {
+                let covers = match self.table.status(&claim.suspect) {
+                    Some(Status::Dead | Status::Left) | None => false,
+                    Some(_) => entry(&claim.suspect).is_some_and(|e| e.row_version().0 <= claim.suspect_incarnation),
+                };
+                return if covers { Applied::Applied } else { Applied::Stale };
+            }
+            Op::Death(claim) => {
+                let new = Some((claim.suspect_incarnation, claim.id.author));
+                let known = entry(&claim.suspect).and_then(|entry| entry.death_version());
+                return match new.cmp(&known) {
+                    std::cmp::Ordering::Greater => Applied::Applied,
+                    std::cmp::Ordering::Equal => Applied::AlreadySeen,
+                    std::cmp::Ordering::Less => Applied::Stale,
+                };
+            }
+        };
+        match new.cmp(&known) {
+            std::cmp::Ordering::Greater => Applied::Applied,
+            std::cmp::Ordering::Equal => Applied::AlreadySeen,
+            std::cmp::Ordering::Less => Applied::Stale,
+        }
+    }
+
+    fn take_row(&mut self, now: Instant, from: Option<PeerId>, row: Row, signed: SignedOp) {
+        let (peer, incarnation) = (row.peer, row.incarnation);
+        let before = self.table.status(&peer);
+        if before.is_none() {
+            self.make_room();
+        }
+        let reborn = self.table.entry(&peer).is_some_and(|entry| entry.row_version().0 < incarnation);
+        self.table.merge_row(now, row, signed.clone());
+        if reborn {
+            self.suspicions.forget(&peer);
+        }
+        let live_before = before.is_some_and(Status::is_live);
+        match self.table.status(&peer) {
+            Some(Status::Left) if live_before => {
+                self.suspicions.forget(&peer);
+                self.event(Event::Left { peer });
+            }
+            Some(Status::Alive) if before == Some(Status::Suspect) => self.event(Event::Refuted { peer }),
+            Some(Status::Alive | Status::Suspect) if !live_before => self.event(Event::Joined { peer, incarnation }),
+            Some(Status::Alive | Status::Suspect) => self.event(Event::Updated { peer }),
+            _ => {}
+        }
+        self.push_later(now, signed, from);
+    }
+
+    fn take_suspicion(&mut self, now: Instant, from: Option<PeerId>, claim: Claim, signed: SignedOp) -> Applied {
+        let Claim { id, suspect, suspect_incarnation } = claim;
+        let own = id.author == self.me;
+        let config = self.config.suspicion;
+        match self.suspicions.accuse(now, &config, suspect, suspect_incarnation, id.author, own) {
+            Accused::Known => return Applied::AlreadySeen,
+            // Our own link says that it is there.
+            Accused::First if !own && self.links.contains(&suspect) => {
+                self.suspicions.clear(now, &config, &suspect);
+            }
+            Accused::First => {
+                self.table.set_suspect(now, suspect, true);
+                self.event(Event::Suspected { peer: suspect, by: id.author });
+            }
+            Accused::Confirmed => {}
+        }
+        self.push_later(now, signed, from);
+        Applied::Applied
+    }
+
+    fn take_death(&mut self, now: Instant, from: Option<PeerId>, claim: Claim, signed: SignedOp) {
+        let peer = claim.suspect;
+        let live = self.table.status(&peer).is_some_and(Status::is_live);
+        self.table.merge_death(now, claim, signed.clone());
+        if live && self.table.status(&peer) == Some(Status::Dead) {
+            self.suspicions.forget(&peer);
+            self.event(Event::Died { peer, incarnation: claim.suspect_incarnation });
+        }
+        self.push_later(now, signed, from);
+    }
+
+    /// Somebody speaks of this node under an incarnation that is not below its own: rise above it.
+    fn outbid(&mut self, now: Instant, incarnation: u64) {
+        self.incarnation = incarnation.saturating_add(1).min(INCARNATION_MAX);
+        self.version = 0;
+        self.outputs.push_back(Output::PersistIncarnation(self.incarnation));
+        self.own.hurry(now);
+    }
+
+    // --- Liveness ----------------------------------------------------------------------------
+
+    fn lose_touch(&mut self, now: Instant, peer: PeerId) {
+        let Some(incarnation) = self.table.live(&peer).map(|row| row.incarnation) else {
+            return;
+        };
+        let claim = self.claim(peer, incarnation);
+        self.publish(now, &Op::Suspicion(claim));
+    }
+
+    fn declare_dead(&mut self, now: Instant, peer: PeerId, incarnation: u64) {
+        if self.table.live(&peer).is_some_and(|row| row.incarnation <= incarnation) {
+            let claim = self.claim(peer, incarnation);
+            self.publish(now, &Op::Death(claim));
+        }
+    }
+
+    fn claim(&mut self, suspect: PeerId, suspect_incarnation: u64) -> Claim {
+        Claim { id: self.next_id(), suspect, suspect_incarnation }
+    }
+
+    fn clear_suspicion(&mut self, now: Instant, peer: PeerId) {
+        if self.suspicions.clear(now, &self.config.suspicion, &peer) {
+            self.table.set_suspect(now, peer, false);
+            self.event(Event::Refuted { peer });
+        }
+    }
+
+    // --- Publishing --------------------------------------------------------------------------
+
+    fn next_id(&mut self) -> OpId {
+        self.version += 1;
+        OpId { author: self.me, incarnation: self.incarnation, version: self.version }
+    }
+
+    fn publish(&mut self, now: Instant, op: &Op) {
+        let signed = SignedOp::sign(op, &self.config.mesh, &*self.keys);
+        match op {
+            Op::Row(row) => {
+                self.table.merge_row(now, row.clone(), signed.clone());
+                self.push_later(now, signed, None);
+            }
+            Op::Suspicion(claim) => drop(self.take_suspicion(now, None, *claim, signed)),
+            Op::Death(claim) => self.take_death(now, None, *claim, signed),
+        }
+    }
+
+    fn publish_if_due(&mut self, now: Instant) {
+        if self.own.due().is_none_or(|at| at > now) {
+            return;
+        }
+        self.own.publish(now);
+        let id = self.next_id();
+        let RowBody { label, addresses, tags, capacity, free, tracks, library } = self.own.body.clone();
+        let row = Row {
+            peer: self.me,
+            incarnation: id.incarnation,
+            version: id.version,
+            presence: self.presence,
+            label,
+            addresses,
+            tags,
+            capacity,
+            free,
+            tracks,
+            library,
+        };
+        self.publish(now, &Op::Row(row));
+        if self.presence == Presence::Left {
+            self.push_at = Some(now);
+        }
+    }
+
+    fn push_later(&mut self, now: Instant, op: SignedOp, from: Option<PeerId>) {
+        if self.pending.len() == PENDING_MAX {
+            self.pending.pop_front();
+        }
+        self.pending.push_back((op, from));
+        // At once after a pause, else together with what else comes.
+        let earliest = self.last_push.map_or(now, |last| (last + self.config.coalesce).max(now));
+        self.push_at.get_or_insert(earliest);
+    }
+
+    fn push_if_due(&mut self, now: Instant) {
+        if self.push_at.is_none_or(|at| at > now) {
+            return;
+        }
+        (self.push_at, self.last_push) = (None, Some(now));
+        for link in &self.links {
+            let news = self.pending.iter().filter(|(_, from)| from.as_ref() != Some(link));
+            for message in ops_messages(news.map(|(op, _)| op.clone()).collect()) {
+                self.outputs.push_back(Output::Send { to: *link, message });
+            }
+        }
+        self.pending.clear();
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    // --- Bounds ------------------------------------------------------------------------------
+
+    fn take_token(&mut self, now: Instant, author: PeerId) -> bool {
+        let (rate, burst) = self.config.author_rate;
+        let bucket = self.rates.entry(author).or_insert(Bucket { tokens: burst, filled: Some(now) });
+        let since = now.saturating_duration_since(bucket.filled.unwrap_or(now));
+        let grown = u32::try_from(since.as_millis() * u128::from(rate) / 1000).unwrap_or(burst);
+        if grown > 0 {
+            *bucket = Bucket { tokens: bucket.tokens.saturating_add(grown).min(burst), filled: Some(now) };
+        }
+        let allowed = bucket.tokens > 0;
+        bucket.tokens = bucket.tokens.saturating_sub(1);
+        allowed
+    }
+
+    /// Drops a row drawn at random when the table is full; links are never dropped.
+    fn make_room(&mut self) {
+        if self.table.len() <= self.config.table_rows_max {
+            return;
+        }
+        let spare = self.table.entries().map(|(peer, _)| *peer);
+        let spare: Vec<PeerId> = spare.filter(|peer| *peer != self.me && !self.links.contains(peer)).collect();
+        if let Some(peer) = self.rng.choice(spare) {
+            self.suspicions.forget(&peer);
+            self.table.remove(&peer);
+        }
+    }
+
+    /// Forgets tombstones whose life is over, and the oldest of more than twice the live rows.
+    fn bury(&mut self, now: Instant) {
+        let mut dead: Vec<(Instant, PeerId)> =
+            self.table.entries().filter_map(|(peer, entry)| Some((entry.buried?, *peer))).collect();
+        dead.sort_unstable();
+        let most = (2 * self.table.live_len()).max(64);
+        let surplus = dead.len().saturating_sub(most);
+        for (index, (at, peer)) in dead.into_iter().enumerate() {
+            if index < surplus || now.saturating_duration_since(at) >= self.config.tombstone_life {
+                self.table.remove(&peer);
+            }
+        }
+        let (_, burst) = self.config.author_rate;
+        self.rates.retain(|_, bucket| bucket.tokens < burst && bucket.filled.is_some_and(|at| now.saturating_duration_since(at) < BURY_INTERVAL));
+    }
+}
+
+fn draw(rng: &mut fastrand::Rng, (least, most): (Duration, Duration)) -> Duration {
+    least + (most - least).mul_f64(rng.f64())
+}

@@ -1,0 +1,48 @@
+//! Who signs and verifies.
+
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+
+use crate::PeerId;
+
+/// Signs for this node and verifies for others. A simulator may bring something cheaper than
+/// [`Ed25519Keys`].
+pub trait Keys: Send + Sync {
+    /// Signs with this node's key.
+    fn sign(&self, message: &[u8]) -> [u8; 64];
+    /// Whether this peer signed this message.
+    fn verify(&self, peer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool;
+}
+
+/// The real thing: Ed25519, verified strictly (RFC 8032 without its malleable cases).
+pub struct Ed25519Keys(SigningKey);
+
+impl Ed25519Keys {
+    /// The key pair of this secret seed.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// Whose key it is.
+    #[must_use]
+    pub fn peer_id(&self) -> PeerId {
+        PeerId::from_key_bytes(self.0.verifying_key().to_bytes())
+    }
+}
+
+impl std::fmt::Debug for Ed25519Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ed25519Keys({})", self.peer_id())
+    }
+}
+
+impl Keys for Ed25519Keys {
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
+    fn verify(&self, peer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
+        let key = VerifyingKey::from_bytes(peer.key_bytes());
+        key.is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
+    }
+}

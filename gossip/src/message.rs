@@ -1,0 +1,67 @@
+//! What the gossip of two linked nodes says to each other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{PeerId, op::SignedOp};
+
+/// Buckets of the table for anti-entropy; a peer's bucket is the first byte of BLAKE3 of its id.
+pub const BUCKETS: usize = 256;
+/// Most entries of one digest.
+pub const DIGEST_ENTRIES_MAX: usize = 2_000;
+/// Most ops of one message.
+pub const OPS_MAX: usize = 1_000;
+/// Ops of one message take about this many bytes at most.
+pub const OPS_BYTES_MAX: usize = 128 * 1024;
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// Ops, oldest first.
+    #[serde(rename = "o")]
+    Ops(Vec<SignedOp>),
+    /// A hash of each bucket: answer with the digests of those that differ.
+    #[serde(rename = "b")]
+    Buckets(Vec<u64>),
+    /// What the sender has.
+    #[serde(rename = "d")]
+    Digest(Digest),
+}
+
+/// What the sender has in some buckets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest {
+    /// The buckets; `None` stands for all.
+    #[serde(rename = "b")]
+    pub buckets: Option<Vec<u8>>,
+    /// Everything in them.
+    #[serde(rename = "e")]
+    pub entries: Vec<DigestEntry>,
+    /// Whether the receiver is to say what it has there, if it lacks something.
+    #[serde(rename = "r")]
+    pub reply: bool,
+}
+
+/// What the sender has of one peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestEntry(
+    /// The peer.
+    pub PeerId,
+    /// Incarnation and version of its row; zeros without one.
+    pub (u64, u64),
+    /// Incarnation and author of its death certificate.
+    pub Option<(u64, PeerId)>,
+);
+
+impl Message {
+    /// Whether it keeps the bounds.
+    pub(crate) fn is_within_bounds(&self) -> bool {
+        match self {
+            Self::Ops(ops) => ops.len() <= OPS_MAX,
+            Self::Buckets(hashes) => hashes.len() == BUCKETS,
+            Self::Digest(digest) => {
+                digest.entries.len() <= DIGEST_ENTRIES_MAX
+                    && digest.buckets.as_ref().is_none_or(|buckets| buckets.len() <= BUCKETS)
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Ops: what authors publish, signed once and passed on byte for byte.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{
+    Keys, MeshName, PeerId, Row,
+    row::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, ROW_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX, TRACKS_BUDGET_BYTES, TrackEntry},
+};
+
+/// Largest incarnation that anybody may claim. It leaves every peer room to refute.
+pub const INCARNATION_MAX: u64 = u64::MAX >> 1;
+
+/// Names an op: all ops of an author draw from one version counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OpId {
+    /// Who published it.
+    pub author: PeerId,
+    /// The author's incarnation.
+    pub incarnation: u64,
+    /// The author's counter within that incarnation.
+    pub version: u64,
+}
+
+/// One published change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// The author's row as it is now.
+    #[serde(rename = "r")]
+    Row(Row),
+    /// The author has lost touch with a peer.
+    #[serde(rename = "s")]
+    Suspicion(Claim),
+    /// The author has waited long enough for a refutation.
+    #[serde(rename = "d")]
+    Death(Claim),
+}
+
+/// What a peer says of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The op's id; its author accuses.
+    #[serde(rename = "i")]
+    pub id: OpId,
+    /// Whom it is about.
+    #[serde(rename = "p")]
+    pub suspect: PeerId,
+    /// The claim holds for this incarnation and those before it.
+    #[serde(rename = "n")]
+    pub suspect_incarnation: u64,
+}
+
+impl Op {
+    /// The op's id.
+    #[must_use]
+    pub const fn id(&self) -> OpId {
+        match self {
+            Self::Row(row) => OpId { author: row.peer, incarnation: row.incarnation, version: row.version },
+            Self::Suspicion(claim) | Self::Death(claim) => claim.id,
+        }
+    }
+
+    /// Whether it keeps the bounds of its kind.
+    pub(crate) fn is_within_bounds(&self) -> bool {
+        match self {
+            Self::Row(row) => row_is_within_bounds(row),
+            Self::Suspicion(claim) | Self::Death(claim) => {
+                claim.id.incarnation <= INCARNATION_MAX
+                    && claim.suspect_incarnation <= INCARNATION_MAX
+                    && claim.suspect != claim.id.author
+            }
+        }
+    }
+}
+
+fn row_is_within_bounds(row: &Row) -> bool {
+    row.incarnation <= INCARNATION_MAX
+        && row.addresses.len() <= ADDRESSES_MAX
+        && row.addresses.iter().all(|address| address.len() <= ADDRESS_BYTES_MAX)
+        && row.tags.len() <= TAGS_MAX
+        && row.tags.iter().all(|(key, value)| key.len() <= TAG_BYTES_MAX && value.len() <= TAG_BYTES_MAX)
+        && row.tracks.keys().map(TrackEntry::budget).sum::<usize>() <= TRACKS_BUDGET_BYTES
+}
+
+/// An op with its author's signature, as it travels. Clones share the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedOp {
+    bytes: Arc<[u8]>,
+    signature: [u8; 64],
+}
+
+impl SignedOp {
+    /// Encodes and signs an op of this node.
+    pub(crate) fn sign(op: &Op, mesh: &MeshName, keys: &dyn Keys) -> Self {
+        let mut bytes = Vec::with_capacity(256);
+        ciborium::into_writer(op, &mut bytes).expect("writing to memory does not fail");
+        let signature = keys.sign(&signed_message(mesh, &bytes));
+        Self { bytes: bytes.into(), signature }
+    }
+
+    /// The op, if the bytes are one within the size bound. Nothing is said of the signature.
+    pub(crate) fn op(&self) -> Option<Op> {
+        if self.bytes.len() > ROW_BYTES_MAX {
+            return None;
+        }
+        let mut bytes = &self.bytes[..];
+        let op = ciborium::de::from_reader_with_recursion_limit(&mut bytes, 16).ok()?;
+        bytes.is_empty().then_some(op)
+    }
+
+    /// Whether `author` signed it for this mesh.
+    pub(crate) fn is_signed_by(&self, author: &PeerId, mesh: &MeshName, keys: &dyn Keys) -> bool {
+        keys.verify(author, &signed_message(mesh, &self.bytes), &self.signature)
+    }
+
+    /// Bytes that it takes in a message, about.
+    pub(crate) fn wire_bytes(&self) -> usize {
+        self.bytes.len() + 72
+    }
+}
+
+/// What is signed says what it is and for which mesh, so that it means nothing anywhere else.
+fn signed_message(mesh: &MeshName, op: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(op.len() + 96);
+    message.extend_from_slice(b"banyan op 1\0");
+    message.extend_from_slice(mesh.as_str().as_bytes());
+    message.push(0);
+    message.extend_from_slice(op);
+    message
+}
+
+impl Serialize for SignedOp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (serde_bytes::Bytes::new(&self.bytes), serde_bytes::Bytes::new(&self.signature)).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SignedOp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (bytes, signature): (serde_bytes::ByteBuf, serde_bytes::ByteArray<64>) = Deserialize::deserialize(deserializer)?;
+        Ok(Self { bytes: bytes.into_vec().into(), signature: signature.into_array() })
+    }
+}
