@@ -4,16 +4,39 @@
 //! negotiated [`Stream`]s. One task owns the swarm; a [`Host`] sends it commands through a bounded
 //! channel, and it answers with [`HostEvent`]s through another.
 
+mod behaviour;
+mod data;
+mod dial;
+mod discovery;
+mod handler;
+mod ids;
+mod muxer;
+mod resolve;
 mod stream;
+mod swarm;
+mod tls;
+mod transport;
+mod unstick;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, time::Duration};
 
 use banyan_gossip::{MeshName, PeerId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 pub use libp2p::{Multiaddr, multiaddr::Protocol, swarm::ConnectionId};
+pub use resolve::{AddressError, parse_address, parse_listen_address};
 pub use stream::Stream;
 
+use handler::Reply;
+
 /// How a host starts.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HostConfig {
     /// The Ed25519 secret key of this peer.
     pub seed: [u8; 32],
@@ -26,6 +49,18 @@ pub struct HostConfig {
     pub mdns: bool,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// Without the secret key.
+impl fmt::Debug for HostConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostConfig")
+            .field("mesh", &self.mesh)
+            .field("listen", &self.listen)
+            .field("mdns", &self.mdns)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Bounds of a host; the defaults hold for a LAN node.
@@ -191,37 +226,47 @@ pub enum HostEvent {
 
 /// What the swarm task is told.
 #[derive(Debug)]
-#[expect(dead_code, reason = "the swarm task is not written yet")]
-pub(crate) enum Command {
+enum Command {
     Dial { peer: Option<PeerId>, addresses: Vec<Multiaddr> },
-    OpenData { peer: PeerId, addresses: Vec<Multiaddr>, reply: oneshot::Sender<Result<Stream, OpenError>> },
-    CloseLink { peer: PeerId, connection: ConnectionId },
+    OpenData { peer: PeerId, addresses: Vec<Multiaddr>, reply: Reply },
+    CloseLink { connection: ConnectionId },
     Disconnect { peer: PeerId },
     Provide { key: [u8; 32] },
     StopProviding { key: [u8; 32] },
     FindProviders { key: [u8; 32] },
     AddKnown { peer: PeerId, addresses: Vec<Multiaddr> },
-    Shutdown { done: oneshot::Sender<()> },
 }
+
+/// Commands that wait for the swarm task.
+const COMMANDS_MAX: usize = 256;
+/// Events that wait for their reader.
+const EVENTS_MAX: usize = 256;
+/// Longest [`Host::open_data`].
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A handle of the swarm task. When all handles are dropped, the host stops.
 #[derive(Debug, Clone)]
 pub struct Host {
     commands: mpsc::Sender<Command>,
+    stop: mpsc::Sender<oneshot::Sender<()>>,
     me: PeerId,
 }
 
 /// Starts a host on the current tokio runtime.
 ///
-/// The receiver must be read; when it is full (256 events), the host stops to accept and to
-/// negotiate until it is read, and nothing is lost.
+/// The receiver must be read: when 512 events wait, the host reads no commands, and accepts and
+/// negotiates nothing, until some are read; nothing is lost. So the task that reads the events
+/// must not await [`Host::open_data`]. When the receiver is dropped, the host stops.
 ///
 /// # Errors
 /// [`HostError::Listen`] if addresses were given and none can be listened on.
-#[expect(clippy::unused_async, reason = "stub")]
 pub async fn start(config: HostConfig) -> Result<(Host, mpsc::Receiver<HostEvent>), HostError> {
-    let _ = config;
-    Err(HostError::Transport("not written yet".into()))
+    let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
+    let (stop, stop_in) = mpsc::channel(1);
+    let (events, events_out) = mpsc::channel(EVENTS_MAX);
+    let (driver, me) = swarm::Driver::new(&config, events)?;
+    tokio::spawn(driver.run(commands_in, stop_in));
+    Ok((Host { commands, stop, me }, events_out))
 }
 
 impl Host {
@@ -231,28 +276,45 @@ impl Host {
         self.me
     }
 
-    /// Dials a link; answered by [`HostEvent::Link`] or [`HostEvent::DialFailed`].
+    /// Dials a link; answered by exactly one [`HostEvent::Link`] (with `dialer`) or
+    /// [`HostEvent::DialFailed`].
     ///
-    /// Addresses may hold DNS names, resolved anew each time, and `/p2p/…`. `false`: the command queue
-    /// is full, nothing was done and nothing will be answered.
+    /// Addresses may hold DNS names, resolved anew each time, and `/p2p/…`; at most 16 are used. TCP is tried
+    /// before QUIC; addresses of a known peer at once, of an unknown one in turn. `false`: the
+    /// command queue is full, nothing was done and nothing will be answered.
     #[must_use]
     pub fn try_dial(&self, peer: Option<PeerId>, addresses: Vec<Multiaddr>) -> bool {
         self.commands.try_send(Command::Dial { peer, addresses }).is_ok()
     }
 
-    /// Opens a data stream: on a connection of its own, else on the link's.
+    /// Opens a data stream: on a data connection, which is dialled if there is none and closed 10 s
+    /// after its last stream; on the link's connection if that cannot be dialled within 1 s.
+    ///
+    /// Takes at most 15 s. Must not be awaited by the task that reads the events.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub async fn open_data(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Stream, OpenError> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::OpenData { peer, addresses, reply }).await.map_err(|_| OpenError::Stopped)?;
-        answer.await.map_err(|_| OpenError::Stopped)?
+        let open = async {
+            match self.try_open(peer, addresses.clone()).await {
+                // The data connection was just being closed, unused: the next one is new.
+                Err(OpenError::Closed) => self.try_open(peer, addresses).await,
+                other => other,
+            }
+        };
+        timeout(OPEN_TIMEOUT, open).await.unwrap_or(Err(OpenError::TimedOut))
     }
 
-    /// Closes one connection of a peer. `false`: the command queue is full.
-    pub fn close_link(&self, peer: PeerId, connection: ConnectionId) -> bool {
-        self.commands.try_send(Command::CloseLink { peer, connection }).is_ok()
+    async fn try_open(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Stream, OpenError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::OpenData { peer, addresses, reply }).await.map_err(|_| OpenError::Stopped)?;
+        // Without an answer the connection closed, or the host stopped: then the next send fails.
+        answer.await.unwrap_or(Err(OpenError::Closed))
+    }
+
+    /// Closes one connection of a peer, within 1 s. `false`: the command queue is full.
+    pub fn close_link(&self, _peer: PeerId, connection: ConnectionId) -> bool {
+        self.commands.try_send(Command::CloseLink { connection }).is_ok()
     }
 
     /// Closes all connections of a peer. `false`: the command queue is full.
@@ -265,45 +327,27 @@ impl Host {
         self.commands.try_send(Command::Provide { key }).is_ok()
     }
 
-    /// Takes [`Host::provide`] back. `false`: the command queue is full.
+    /// Takes [`Host::provide`] back; others forget it within 30 min. `false`: the command queue is full.
     pub fn stop_providing(&self, key: [u8; 32]) -> bool {
         self.commands.try_send(Command::StopProviding { key }).is_ok()
     }
 
-    /// Looks for providers of `key`; answered by any number of [`HostEvent::Found`]. `false`: the
+    /// Looks for providers of `key`; answered by any number of [`HostEvent::Found`] within 10 s. `false`: the
     /// command queue is full.
     pub fn find_providers(&self, key: [u8; 32]) -> bool {
         self.commands.try_send(Command::FindProviders { key }).is_ok()
     }
 
-    /// Feeds Kademlia's routing table. `false`: the command queue is full.
+    /// Feeds Kademlia's routing table with a peer of this mesh. `false`: the command queue is full.
     pub fn add_known(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> bool {
         self.commands.try_send(Command::AddKnown { peer, addresses }).is_ok()
     }
 
-    /// Closes all connections and stops.
+    /// Closes all connections and stops; takes at most 1.5 s. The events need not be read meanwhile.
     pub async fn shutdown(&self) {
         let (done, stopped) = oneshot::channel();
-        if self.commands.send(Command::Shutdown { done }).await.is_ok() {
+        if self.stop.send(done).await.is_ok() {
             let _ = stopped.await;
         }
     }
-}
-
-/// Reads an address as people write it: a multiaddr (with or without `/p2p/…`) or `host:port`.
-///
-/// # Errors
-/// [`AddressError`], one line.
-pub fn parse_address(text: &str) -> Result<Multiaddr, AddressError> {
-    text.parse().map_err(|_| AddressError { text: text.chars().take(160).collect(), reason: "not a multiaddr" })
-}
-
-/// A text that is no address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no address: {reason}")]
-pub struct AddressError {
-    /// The text, cut to 160 characters.
-    pub text: String,
-    /// What is wrong with it.
-    pub reason: &'static str,
 }

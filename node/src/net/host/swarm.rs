@@ -1,0 +1,474 @@
+//! The task that owns the swarm: commands in, events out.
+//!
+//! It never waits for whoever reads the events: they queue here, and when [`OUTBOX_MAX`] of them wait,
+//! the task stops reading commands and polling the swarm until some are read. Established
+//! connections have tasks of their own and flow on meanwhile.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::pending,
+    num::NonZeroU8,
+    time::{Duration, Instant},
+};
+
+use banyan_gossip::PeerId;
+use futures::StreamExt;
+use libp2p::{
+    Multiaddr, Swarm,
+    core::ConnectedPoint,
+    identity::Keypair,
+    swarm::{
+        self, ConnectionId, DialError, SwarmEvent,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep_until, timeout},
+};
+
+use super::{
+    Command, DialFailure, HostConfig, HostError, HostEvent,
+    behaviour::{self, Behaviour, BehaviourEvent},
+    data::{DataConnections, Decision},
+    dial::{self, DialId, Dials, OwnAddresses, Purpose},
+    discovery::Discovery,
+    handler::{Event, Reply},
+    ids::{self, Libp2pId},
+    resolve, transport,
+};
+
+/// Events that wait to be read, beside those in the channel.
+const OUTBOX_MAX: usize = 256;
+/// An unused connection is closed after this time.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Addresses of one peer that are dialled at once.
+const DIAL_CONCURRENCY: NonZeroU8 = NonZeroU8::new(8).expect("not zero");
+/// Inbound streams of one connection that negotiate their protocol.
+const NEGOTIATING_MAX: usize = 64;
+/// A shutdown waits this long for connections to close.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Slow housekeeping.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The swarm and what this host knows beside it.
+pub(super) struct Driver {
+    swarm: Swarm<Behaviour>,
+    events: mpsc::Sender<HostEvent>,
+    outbox: VecDeque<HostEvent>,
+    dials: Dials,
+    lookups: JoinSet<(DialId, Vec<Multiaddr>, Option<String>)>,
+    own: OwnAddresses,
+    data: DataConnections,
+    /// Connections with a control stream.
+    links: BTreeMap<ConnectionId, PeerId>,
+    /// Where connections lead; of a dialled one, the address dialled.
+    remotes: BTreeMap<ConnectionId, Multiaddr>,
+    discovery: Discovery,
+    /// Incoming connections that never became one: strangers, garbage, too slow.
+    failed_incoming: u64,
+}
+
+impl Driver {
+    /// Opens the listeners.
+    pub(super) fn new(config: &HostConfig, events: mpsc::Sender<HostEvent>) -> Result<(Self, PeerId), HostError> {
+        let mut seed = config.seed;
+        let identity =
+            Keypair::ed25519_from_bytes(&mut seed).map_err(|error| HostError::Transport(error.to_string()))?;
+        let swarm_config = swarm::Config::with_tokio_executor()
+            .with_idle_connection_timeout(IDLE_TIMEOUT)
+            .with_dial_concurrency_factor(DIAL_CONCURRENCY)
+            .with_max_negotiating_inbound_streams(NEGOTIATING_MAX);
+        let behaviour = Behaviour::new(config, &identity);
+        let me = identity.public().to_peer_id();
+        let mut swarm = Swarm::new(transport::build(&identity)?, behaviour, me, swarm_config);
+
+        let (mut listening, mut failure) = (false, None);
+        for address in &config.listen {
+            match listen(&mut swarm, address) {
+                Ok(()) => listening = true,
+                Err(reason) => {
+                    tracing::warn!("cannot listen on {address}: {reason}");
+                    failure = failure.or(Some(HostError::Listen { address: address.clone(), reason }));
+                }
+            }
+        }
+        if let (false, Some(failure)) = (listening, failure) {
+            return Err(failure);
+        }
+
+        let version = behaviour::identify_version(config);
+        let discovery = Discovery::new(Instant::now(), config.mdns, version, behaviour::protocol(config, "kad/1"));
+        let driver = Self {
+            swarm,
+            events,
+            outbox: VecDeque::new(),
+            dials: Dials::default(),
+            lookups: JoinSet::new(),
+            own: OwnAddresses::default(),
+            data: DataConnections::default(),
+            links: BTreeMap::new(),
+            remotes: BTreeMap::new(),
+            discovery,
+            failed_incoming: 0,
+        };
+        Ok((driver, ids::from_libp2p(&me).expect("the key was made from an Ed25519 seed")))
+    }
+
+    /// Runs until all handles or the reader of the events are gone, or a shutdown is asked for.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut stop: mpsc::Receiver<oneshot::Sender<()>>,
+    ) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let events = self.events.clone();
+        let done = loop {
+            let room = self.outbox.len() < OUTBOX_MAX;
+            let deadline = self.data.deadline();
+            tokio::select! {
+                permit = events.reserve(), if !self.outbox.is_empty() => match permit {
+                    Ok(permit) => permit.send(self.outbox.pop_front().expect("not empty: checked above")),
+                    Err(_) => return,
+                },
+                () = events.closed() => return,
+                done = stop.recv() => break done,
+                command = commands.recv(), if room => match command {
+                    Some(command) => self.on_command(command),
+                    None => return,
+                },
+                event = self.swarm.select_next_some(), if room => self.on_swarm_event(event),
+                Some(lookup) = self.lookups.join_next(), if room => {
+                    if let Ok((id, addresses, reason)) = lookup {
+                        self.on_resolved(id, &addresses, reason);
+                    }
+                }
+                () = async {
+                    match deadline {
+                        Some(deadline) => sleep_until(deadline.into()).await,
+                        None => pending().await,
+                    }
+                }, if room => self.on_data_overdue(),
+                _ = tick.tick(), if room => {
+                    let events = self.discovery.on_tick(Instant::now(), &mut self.swarm);
+                    self.outbox.extend(events);
+                }
+            }
+        };
+        self.shut_down().await;
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
+    }
+
+    async fn shut_down(&mut self) {
+        let listeners: Vec<_> = self.swarm.listeners().cloned().collect();
+        tracing::debug!("shutting down; was listening on {listeners:?}");
+        for peer in self.swarm.connected_peers().copied().collect::<Vec<_>>() {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let closed = async {
+            while self.swarm.connected_peers().next().is_some() {
+                let event = self.swarm.select_next_some().await;
+                self.on_swarm_event(event);
+                while let Some(event) = self.outbox.pop_front() {
+                    let _ = self.events.try_send(event); // whoever shuts down may no longer read
+                }
+            }
+        };
+        let _ = timeout(SHUTDOWN_TIMEOUT, closed).await;
+    }
+
+    fn on_command(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Dial { peer, addresses } => self.dial_link(peer, addresses),
+            Command::OpenData { peer, addresses, reply } => self.open_data(peer, addresses, reply),
+            Command::CloseLink { connection, .. } => {
+                self.swarm.close_connection(connection);
+            }
+            Command::Disconnect { peer } => {
+                let _ = self.swarm.disconnect_peer_id(ids::to_libp2p(&peer)); // Err: not connected
+            }
+            Command::Provide { key } => self.discovery.provide(now, &mut self.swarm, key),
+            Command::StopProviding { key } => self.swarm.behaviour_mut().kad.stop_providing(&key.to_vec().into()),
+            Command::FindProviders { key } => self.discovery.find_providers(now, &mut self.swarm, key),
+            Command::AddKnown { peer, addresses } => self.discovery.add_known(ids::to_libp2p(&peer), addresses),
+        }
+    }
+
+    // Dials.
+
+    fn dial_link(&mut self, peer: Option<PeerId>, addresses: Vec<Multiaddr>) {
+        if peer.is_some_and(|peer| ids::to_libp2p(&peer) == *self.swarm.local_peer_id()) {
+            self.outbox.push_back(HostEvent::DialFailed { peer, addresses, reason: DialFailure::SelfDial });
+            return;
+        }
+        let purpose = Purpose::Link { peer, addresses: addresses.clone() };
+        let Some(id) = self.dials.start(purpose) else {
+            let reason = DialFailure::Denied("too many dials are under way".into());
+            self.outbox.push_back(HostEvent::DialFailed { peer, addresses, reason });
+            return;
+        };
+        self.resolve(id, addresses);
+    }
+
+    fn resolve(&mut self, id: DialId, addresses: Vec<Multiaddr>) {
+        self.lookups.spawn(async move {
+            let (resolved, reason) = resolve::resolve(addresses).await;
+            (id, resolved, reason)
+        });
+    }
+
+    fn on_resolved(&mut self, id: DialId, resolved: &[Multiaddr], reason: Option<String>) {
+        let Some(dial) = self.dials.get_mut(id) else { return };
+        if let Some(reason) = reason {
+            dial.note(DialFailure::BadAddress(reason));
+        }
+        let peer = dial.peer().map(|peer| ids::to_libp2p(&peer));
+        match self.own.plan(Instant::now(), peer, resolved) {
+            Ok(attempts) => dial.attempts = attempts,
+            Err(failure) => {
+                if resolved.is_empty() && dial.failure.is_some() {
+                    // the reason why nothing resolved tells more
+                } else {
+                    dial.note(failure);
+                }
+            }
+        }
+        self.next_attempt(id);
+    }
+
+    /// Dials the next addresses, or ends the dial.
+    fn next_attempt(&mut self, id: DialId) {
+        loop {
+            let Some(dial) = self.dials.get_mut(id) else { return };
+            let Some(attempt) = dial.attempts.pop_front() else { return self.end_dial(id) };
+            let knows_peer = attempt.peer.is_some();
+            let options = match (attempt.peer, attempt.addresses) {
+                (Some(peer), addresses) => {
+                    DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Always).build()
+                }
+                (None, mut addresses) => match addresses.pop() {
+                    Some(address) => DialOpts::unknown_peer_id().address(address).build(),
+                    None => continue,
+                },
+            };
+            let connection = options.connection_id();
+            if matches!(dial.purpose, Purpose::Link { .. }) {
+                self.swarm.behaviour_mut().streams.expect_link(connection);
+            }
+            match self.swarm.dial(options) {
+                Ok(()) => return self.dials.attach(id, connection),
+                Err(error) => self.note_failure(id, &error, knows_peer),
+            }
+        }
+    }
+
+    fn note_failure(&mut self, id: DialId, error: &DialError, knows_peer: bool) {
+        let (failure, own) = dial::classify(error, knows_peer);
+        for address in &own {
+            self.own.learn(Instant::now(), address);
+        }
+        if let Some(dial) = self.dials.get_mut(id) {
+            dial.note(failure);
+        }
+    }
+
+    fn end_dial(&mut self, id: DialId) {
+        let Some(dial) = self.dials.finish(id) else { return };
+        let reason = dial.failure.unwrap_or_else(|| DialFailure::BadAddress("no address is known".into()));
+        match dial.purpose {
+            Purpose::Link { peer, addresses } => {
+                tracing::debug!(?peer, ?addresses, "no link: {reason}");
+                self.outbox.push_back(HostEvent::DialFailed { peer, addresses, reason });
+            }
+            Purpose::Data { peer } => {
+                let link = self.link_of(&peer);
+                for reply in self.data.failed(Instant::now(), peer, link, &reason) {
+                    if let Some(link) = link {
+                        self.open_on(peer, link, reply);
+                    }
+                }
+            }
+        }
+    }
+
+    // Data streams.
+
+    fn open_data(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, reply: Reply) {
+        let link = self.link_of(&peer);
+        match self.data.request(Instant::now(), peer, !addresses.is_empty(), link, reply) {
+            Decision::Open(connection, reply) => self.open_on(peer, connection, reply),
+            Decision::Done => {}
+            Decision::Dial => match self.dials.start(Purpose::Data { peer }) {
+                Some(id) => self.resolve(id, addresses),
+                None => {
+                    let failure = DialFailure::Denied("too many dials are under way".into());
+                    for reply in self.data.failed(Instant::now(), peer, link, &failure) {
+                        if let Some(link) = link {
+                            self.open_on(peer, link, reply);
+                        }
+                    }
+                }
+            },
+        }
+    }
+
+    fn open_on(&mut self, peer: PeerId, connection: ConnectionId, reply: Reply) {
+        self.swarm.behaviour_mut().streams.open_data(ids::to_libp2p(&peer), connection, reply);
+    }
+
+    fn on_data_overdue(&mut self) {
+        let links = &self.links;
+        let overdue = self.data.overdue(Instant::now(), |peer| newest_link(links, peer));
+        for (peer, link, replies) in overdue {
+            for reply in replies {
+                self.open_on(peer, link, reply);
+            }
+        }
+    }
+
+    fn link_of(&self, peer: &PeerId) -> Option<ConnectionId> {
+        newest_link(&self.links, peer)
+    }
+
+    // The swarm's events.
+
+    fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Streams((peer, connection, event))) => {
+                self.on_stream_event(&peer, connection, event);
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.discovery.on_identify(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => {
+                let events = self.discovery.on_kad(event, &mut self.swarm);
+                self.outbox.extend(events);
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(event)) => {
+                let events = self.discovery.on_mdns(event);
+                self.outbox.extend(events);
+            }
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                self.own.listen(address.clone());
+                self.discovery.on_listen(Instant::now(), &mut self.swarm, listener_id, address.clone());
+                if resolve::dialable(&address).is_ok() {
+                    self.outbox.push_back(HostEvent::Listening { address });
+                }
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listen_closed(address),
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                if let Err(error) = reason {
+                    tracing::warn!("a listener failed: {error}");
+                }
+                for address in addresses {
+                    self.on_listen_closed(address);
+                }
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!("a listener has trouble: {error}"),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_established(&peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+                let cause = cause.map(|cause| cause.to_string());
+                self.on_closed(&peer_id, connection_id, cause);
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                if let Some(id) = self.dials.detach(connection_id) {
+                    let knows_peer = self.dials.get_mut(id).is_some_and(|dial| dial.peer().is_some());
+                    self.note_failure(id, &error, knows_peer);
+                    self.next_attempt(id);
+                }
+            }
+            SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+                self.failed_incoming += 1;
+                let count = self.failed_incoming;
+                tracing::debug!(count, from = %send_back_addr, "an incoming connection failed: {error}");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_listen_closed(&mut self, address: Multiaddr) {
+        self.discovery.on_listen_closed(&address);
+        if self.own.unlisten(&address) && resolve::dialable(&address).is_ok() {
+            self.outbox.push_back(HostEvent::ListenClosed { address });
+        }
+    }
+
+    fn on_established(&mut self, peer: &Libp2pId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        self.remotes.insert(connection, resolve::bare(endpoint.get_remote_address()));
+        let Some((id, dial)) = self.dials.waiting_for(connection) else { return };
+        // A link's dial waits on for its control stream.
+        if let Purpose::Data { peer: wanted } = dial.purpose {
+            debug_assert_eq!(ids::from_libp2p(peer), Some(wanted), "the swarm checks the peer of a dial");
+            self.dials.detach(connection);
+            self.dials.finish(id);
+            for reply in self.data.connected(Instant::now(), wanted, connection) {
+                self.open_on(wanted, connection, reply);
+            }
+        }
+    }
+
+    fn on_stream_event(&mut self, peer: &Libp2pId, connection: ConnectionId, event: Event) {
+        let Some(peer) = ids::from_libp2p(peer) else {
+            self.swarm.close_connection(connection); // cannot be: the transport refuses other keys
+            return;
+        };
+        match event {
+            Event::Control { stream, dialer } => {
+                if let Some(id) = self.dials.detach(connection) {
+                    self.dials.finish(id);
+                }
+                self.links.insert(connection, peer);
+                let address = self.remotes.get(&connection).cloned().unwrap_or_else(Multiaddr::empty);
+                self.outbox.push_back(HostEvent::Link { peer, connection, stream, dialer, address });
+            }
+            Event::ControlFailed(failure) => {
+                self.swarm.close_connection(connection);
+                self.fail_link(connection, failure);
+            }
+            Event::Data(stream) => self.outbox.push_back(HostEvent::Data { peer, stream }),
+        }
+    }
+
+    fn on_closed(&mut self, peer: &Libp2pId, connection: ConnectionId, cause: Option<String>) {
+        self.remotes.remove(&connection);
+        let Some(peer) = ids::from_libp2p(peer) else { return };
+        self.data.closed(Instant::now(), peer, connection);
+        if self.links.remove(&connection).is_some() {
+            self.outbox.push_back(HostEvent::LinkClosed { peer, connection });
+        }
+        let cause = cause.unwrap_or_else(|| "the connection was closed".into());
+        self.fail_link(connection, DialFailure::Denied(format!("closed before the link was up: {cause}")));
+    }
+
+    /// The connection that a link's dial waits for will not become a link.
+    fn fail_link(&mut self, connection: ConnectionId, failure: DialFailure) {
+        let Some(id) = self.dials.detach(connection) else { return };
+        if let Some(dial) = self.dials.get_mut(id) {
+            dial.note(failure);
+        }
+        self.next_attempt(id);
+    }
+}
+
+fn newest_link(links: &BTreeMap<ConnectionId, PeerId>, peer: &PeerId) -> Option<ConnectionId> {
+    links.iter().rev().find(|(_, other)| *other == peer).map(|(connection, _)| *connection)
+}
+
+/// Starts one listener. libp2p lets two processes of a user listen on the same TCP port and share its
+/// connections at random, so a fixed port is tried first without that.
+fn listen(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<(), String> {
+    let shape = resolve::Shape::of(address)?;
+    if let (resolve::Name::Ip(ip), false, 1..) = (&shape.host, shape.quic, shape.port) {
+        std::net::TcpListener::bind((*ip, shape.port)).map_err(|error| error.to_string())?;
+    }
+    match swarm.listen_on(address.clone()) {
+        Ok(_) => Ok(()),
+        Err(libp2p::TransportError::MultiaddrNotSupported(_)) => Err("no kind of address to listen on".into()),
+        Err(libp2p::TransportError::Other(error)) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,165 @@
+//! The transport: TCP + our TLS + our Yamux, and QUIC.
+//!
+//! Around both, [`Checked`] refuses what must never become a connection, within the handshake of
+//! one address, so that a dial of several addresses goes on with the others: another peer
+//! than the expected one, this host itself, a peer without an Ed25519 key. Everything up to the
+//! end of the handshake takes at most [`HANDSHAKE_TIMEOUT`].
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use banyan_gossip::PeerId;
+use futures::future::{BoxFuture, Either, FutureExt};
+use libp2p::{
+    Multiaddr, Transport as _,
+    core::{
+        muxing::StreamMuxerBox,
+        transport::{Boxed, DialOpts, ListenerId, OrTransport, PortUse, TransportError, TransportEvent},
+        upgrade::Version,
+    },
+    identity::Keypair,
+    multiaddr::Protocol,
+    quic, tcp,
+};
+
+use super::{
+    HostError,
+    ids::{self, Libp2pId},
+    muxer::Yamux,
+    tls::Tls,
+};
+
+/// Longest time from the first packet to an authenticated, multiplexed connection. Ends slow-loris
+/// clients, and dials into the void.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// QUIC: silence after which a connection is dead. Longer than the scheduling gaps of a busy machine
+/// (measured: 0.4 s); what must be noticed sooner, the control stream's heartbeats notice.
+const QUIC_IDLE_MS: u32 = 1_000;
+/// QUIC: keep-alive packets on a silent connection.
+const QUIC_KEEP_ALIVE: Duration = Duration::from_millis(200);
+/// QUIC: receive window of a stream, and of a connection. A connection window far above the streams'
+/// keeps bulk streams from starving the control stream.
+const QUIC_STREAM_BYTES: u32 = 256 * 1024;
+const QUIC_CONNECTION_BYTES: u32 = 64 * 1024 * 1024;
+/// QUIC: streams that the remote may have open.
+const QUIC_STREAMS_MAX: u32 = 192;
+
+/// Why an established transport is not used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("another peer answered: {0}")]
+    WrongPeer(PeerId),
+    #[error("this host itself answered")]
+    Myself,
+    #[error("the remote has no Ed25519 key")]
+    NotEd25519,
+    #[error("timed out")]
+    TimedOut,
+}
+
+/// Keeps an error of the system visible: the `source` of the `Either`s that libp2p wraps errors in is
+/// the source of what they hold.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Carrier(#[source] io::Error);
+
+/// Builds the transport of a host.
+pub(super) fn build(identity: &Keypair) -> Result<Boxed<(Libp2pId, StreamMuxerBox)>, HostError> {
+    let tls = Tls::new(identity).map_err(|error| HostError::Transport(error.to_string()))?;
+    let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+        .map_err(Carrier)
+        .upgrade(Version::V1)
+        .authenticate(tls)
+        .multiplex(Yamux)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+
+    let mut config = quic::Config::new(identity);
+    config.handshake_timeout = HANDSHAKE_TIMEOUT;
+    config.max_idle_timeout = QUIC_IDLE_MS;
+    config.keep_alive_interval = QUIC_KEEP_ALIVE;
+    config.max_stream_data = QUIC_STREAM_BYTES;
+    config.max_connection_data = QUIC_CONNECTION_BYTES;
+    config.max_concurrent_stream_limit = QUIC_STREAMS_MAX;
+    let quic = quic::tokio::Transport::new(config)
+        .map_err(|error| match error {
+            quic::Error::HandshakeTimedOut => Carrier(io::ErrorKind::TimedOut.into()),
+            error => Carrier(io::Error::other(error)),
+        })
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+
+    let either = OrTransport::new(tcp, quic).map(|output, _| match output {
+        Either::Left(output) | Either::Right(output) => output,
+    });
+    Ok(Checked { inner: either.boxed(), me: identity.public().to_peer_id() }.boxed())
+}
+
+/// See the module.
+struct Checked {
+    inner: Boxed<(Libp2pId, StreamMuxerBox)>,
+    me: Libp2pId,
+}
+
+type Output = (Libp2pId, StreamMuxerBox);
+
+impl Checked {
+    fn check<F>(&self, connecting: F, expected: Option<Libp2pId>) -> BoxFuture<'static, io::Result<Output>>
+    where
+        F: Future<Output = io::Result<Output>> + Send + 'static,
+    {
+        let me = self.me;
+        async move {
+            let Ok(output) = tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await else {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, Refused::TimedOut));
+            };
+            let (found, muxer) = output?;
+            let Some(peer) = ids::from_libp2p(&found) else { return Err(io::Error::other(Refused::NotEd25519)) };
+            if found == me {
+                return Err(io::Error::other(Refused::Myself));
+            }
+            if expected.is_some_and(|expected| expected != found) {
+                return Err(io::Error::other(Refused::WrongPeer(peer)));
+            }
+            Ok((found, muxer))
+        }
+        .boxed()
+    }
+}
+
+impl libp2p::Transport for Checked {
+    type Output = Output;
+    type Error = io::Error;
+    type ListenerUpgrade = BoxFuture<'static, io::Result<Output>>;
+    type Dial = BoxFuture<'static, io::Result<Output>>;
+
+    fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
+        self.inner.listen_on(id, address)
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.inner.remove_listener(id)
+    }
+
+    fn dial(&mut self, address: Multiaddr, mut options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+        // Over TCP never from the listening port: two nodes that dial each other at once would meet
+        // in one connection with two dialers, and neither handshake would ever end.
+        if address.iter().any(|part| matches!(part, Protocol::Tcp(_))) {
+            options.port_use = PortUse::New;
+        }
+        let expected = match address.iter().last() {
+            Some(Protocol::P2p(peer)) => Some(peer),
+            _ => None,
+        };
+        let connecting = self.inner.dial(address, options)?;
+        Ok(self.check(connecting, expected))
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
+        Pin::new(&mut self.inner).poll(cx).map(|event| event.map_upgrade(|upgrade| self.check(upgrade, None)))
+    }
+}
