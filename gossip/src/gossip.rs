@@ -84,6 +84,12 @@ pub enum Input {
         /// Whether it was closed on purpose: then nobody is suspected.
         graceful: bool,
     },
+    /// A dial of a peer failed although its row says where it is. Liveness is watched by the two
+    /// ends of a link; whoever loses all its neighbours at once has nobody else to notice it.
+    Unreachable {
+        /// Who.
+        peer: PeerId,
+    },
     /// A message came over a link.
     Message {
         /// From whom.
@@ -274,6 +280,11 @@ impl Gossip {
             }
             Input::LinkDown { peer, graceful } => {
                 if self.links.remove(&peer) && !graceful {
+                    self.lose_touch(now, peer);
+                }
+            }
+            Input::Unreachable { peer } => {
+                if !self.links.contains(&peer) {
                     self.lose_touch(now, peer);
                 }
             }
@@ -635,7 +646,9 @@ impl Gossip {
             }
         }
         let (_, burst) = self.config.author_rate;
-        self.rates.retain(|_, bucket| bucket.tokens < burst && bucket.filled.is_some_and(|at| now.saturating_duration_since(at) < BURY_INTERVAL));
+        self.rates.retain(|_, bucket| {
+            bucket.tokens < burst && bucket.filled.is_some_and(|at| now.saturating_duration_since(at) < BURY_INTERVAL)
+        });
     }
 }
 

@@ -104,8 +104,7 @@ name_type!(
 );
 
 fn is_label(name: &str) -> bool {
-    (1..=LABEL_MAX).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+    (1..=LABEL_MAX).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
 fn is_track(name: &str) -> bool {

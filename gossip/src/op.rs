@@ -138,7 +138,8 @@ impl Serialize for SignedOp {
 
 impl<'de> Deserialize<'de> for SignedOp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (bytes, signature): (serde_bytes::ByteBuf, serde_bytes::ByteArray<64>) = Deserialize::deserialize(deserializer)?;
+        let (bytes, signature): (serde_bytes::ByteBuf, serde_bytes::ByteArray<64>) =
+            Deserialize::deserialize(deserializer)?;
         Ok(Self { bytes: bytes.into_vec().into(), signature: signature.into_array() })
     }
 }

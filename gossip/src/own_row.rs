@@ -5,10 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    Label, TrackEntry, TrackName,
-    row::LibraryDigest,
-};
+use crate::{Label, TrackEntry, TrackName, row::LibraryDigest};
 
 /// What a node says of itself; the rest of its row is gossip's own business.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,7 +31,8 @@ impl RowBody {
     fn is_urgent_after(&self, before: &Self) -> bool {
         let open = |free: u16| free > 0;
         let shape = |body: &Self| {
-            let of = |entry: &TrackEntry| (entry.depth.is_some(), entry.origin, entry.epoch, entry.role, open(entry.free));
+            let of =
+                |entry: &TrackEntry| (entry.depth.is_some(), entry.origin, entry.epoch, entry.role, open(entry.free));
             body.tracks.iter().map(|(track, entry)| (track.clone(), of(entry))).collect::<Vec<_>>()
         };
         open(self.free) != open(before.free) || shape(self) != shape(before)

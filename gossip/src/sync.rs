@@ -110,7 +110,8 @@ impl<'a> Shared<'a> {
             None => true,
         };
         if theirs.reply && theirs.entries.iter().any(lacks_here) {
-            let entries = self.entries().filter(|(peer, _)| covers(peer)).map(digest_entry).take(DIGEST_ENTRIES_MAX).collect();
+            let entries =
+                self.entries().filter(|(peer, _)| covers(peer)).map(digest_entry).take(DIGEST_ENTRIES_MAX).collect();
             messages.push(Message::Digest(Digest { buckets: theirs.buckets.clone(), entries, reply: false }));
         }
         messages

@@ -1,0 +1,506 @@
+//! What the table promises, over random ops and random small meshes in virtual time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use banyan_gossip::{
+    Applied, Config, Event, Gossip, Input, Keys, LocalPeer, MeshName, Message, Output, PeerId, RowBody,
+    op::SignedOp,
+    table::{PeerTable, Status},
+};
+use proptest::prelude::*;
+
+/// Keyed hashes instead of signatures: as good for a test, and much cheaper.
+struct TestKeys(PeerId);
+
+impl Keys for TestKeys {
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        tag(&self.0, message)
+    }
+
+    fn verify(&self, peer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
+        tag(peer, message) == *signature
+    }
+}
+
+fn tag(peer: &PeerId, message: &[u8]) -> [u8; 64] {
+    let mut sum = [0u8; 64];
+    let mut state = 0xcbf2_9ce4_8422_2325u64;
+    for (index, byte) in peer.key_bytes().iter().chain(message).enumerate() {
+        state = (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        sum[index % 64] ^= (state >> 32) as u8;
+    }
+    sum[..8].copy_from_slice(&state.to_be_bytes());
+    sum
+}
+
+fn peer(index: usize) -> PeerId {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&(index as u64 + 1).to_be_bytes());
+    PeerId::from_key_bytes(key)
+}
+
+fn body(free: u16) -> RowBody {
+    RowBody { capacity: 9, free, ..RowBody::default() }
+}
+
+fn machine(index: usize, incarnation: u64, now: Instant) -> Gossip {
+    let config = Config::new(MeshName::new("test").expect("valid"));
+    let me = LocalPeer { peer: peer(index), incarnation };
+    let mut gossip = Gossip::new(me, config, Arc::new(TestKeys(me.peer)), fastrand::Rng::with_seed(index as u64), now);
+    gossip.handle_input(now, Input::Update(body(1)));
+    gossip
+}
+
+/// Machines, links and messages under way, in virtual time.
+struct World {
+    now: Instant,
+    nodes: BTreeMap<usize, Gossip>,
+    links: BTreeSet<(usize, usize)>,
+    /// Links over which nothing passes although both ends think them up.
+    cut: BTreeSet<(usize, usize)>,
+    under_way: VecDeque<(Instant, usize, usize, Message)>,
+    events: Vec<(usize, Event)>,
+    persisted: BTreeMap<usize, u64>,
+    sent: usize,
+}
+
+const LATENCY: Duration = Duration::from_millis(1);
+
+impl World {
+    fn new(nodes: usize) -> Self {
+        let now = Instant::now();
+        let nodes = (0..nodes).map(|index| (index, machine(index, 1, now))).collect();
+        let mut world = Self {
+            now,
+            nodes,
+            links: BTreeSet::new(),
+            cut: BTreeSet::new(),
+            under_way: VecDeque::new(),
+            events: Vec::new(),
+            persisted: BTreeMap::new(),
+            sent: 0,
+        };
+        world.collect();
+        world
+    }
+
+    /// A ring with chords: every node has at least four links.
+    fn linked(nodes: usize) -> Self {
+        let mut world = Self::new(nodes);
+        for index in 0..nodes {
+            world.link(index, (index + 1) % nodes);
+            world.link(index, (index * 7 + 3) % nodes);
+        }
+        world
+    }
+
+    fn key(a: usize, b: usize) -> (usize, usize) {
+        (a.min(b), a.max(b))
+    }
+
+    fn link(&mut self, a: usize, b: usize) {
+        if a != b && self.links.insert(Self::key(a, b)) {
+            self.input(a, Input::LinkUp { peer: peer(b) });
+            self.input(b, Input::LinkUp { peer: peer(a) });
+        }
+    }
+
+    fn unlink(&mut self, a: usize, b: usize) {
+        if self.links.remove(&Self::key(a, b)) {
+            self.input(a, Input::LinkDown { peer: peer(b), graceful: false });
+            self.input(b, Input::LinkDown { peer: peer(a), graceful: false });
+        }
+    }
+
+    fn links_of(&self, index: usize) -> Vec<usize> {
+        let other = |(a, b): &(usize, usize)| (*a == index).then_some(*b).or((*b == index).then_some(*a));
+        self.links.iter().filter_map(other).collect()
+    }
+
+    fn crash(&mut self, index: usize) {
+        self.nodes.remove(&index);
+        for other in self.links_of(index) {
+            self.unlink(index, other);
+        }
+    }
+
+    fn input(&mut self, index: usize, input: Input) {
+        if let Some(node) = self.nodes.get_mut(&index) {
+            node.handle_input(self.now, input);
+        }
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        for (index, node) in &mut self.nodes {
+            while let Some(output) = node.poll_output() {
+                match output {
+                    Output::Send { to, message } => {
+                        self.sent += 1;
+                        let to = usize::try_from(u64::from_be_bytes(to.key_bytes()[..8].try_into().expect("8")))
+                            .expect("small")
+                            - 1;
+                        if self.links.contains(&Self::key(*index, to)) && !self.cut.contains(&Self::key(*index, to)) {
+                            self.under_way.push_back((self.now + LATENCY, *index, to, message));
+                        }
+                    }
+                    Output::Event(event) => self.events.push((*index, event)),
+                    Output::PersistIncarnation(incarnation) => drop(self.persisted.insert(*index, incarnation)),
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let message = self.under_way.front().map(|(at, ..)| *at);
+            let timer = self.nodes.values().filter_map(Gossip::poll_timeout).min();
+            let Some(next) = message.into_iter().chain(timer).min().filter(|at| *at <= end) else {
+                self.now = end;
+                return;
+            };
+            self.now = self.now.max(next);
+            if message == Some(next) {
+                let (_, from, to, message) = self.under_way.pop_front().expect("there is one");
+                let bytes = encode(&message);
+                assert!(bytes.len() <= 256 * 1024, "a message of {} bytes", bytes.len());
+                self.input(to, Input::Message { from: peer(from), message });
+            } else {
+                let now = self.now;
+                for node in self.nodes.values_mut().filter(|node| node.poll_timeout().is_some_and(|at| at <= now)) {
+                    node.handle_timeout(now);
+                }
+                self.collect();
+            }
+        }
+    }
+
+    fn all_see(&self, of: usize, status: Status) -> bool {
+        self.nodes
+            .iter()
+            .filter(|(index, _)| **index != of)
+            .all(|(_, node)| node.table().status(&peer(of)) == Some(status))
+    }
+
+    fn tables_are_equal(&self) -> bool {
+        let mut tables = self.nodes.values().map(|node| picture(node.table()));
+        let first = tables.next();
+        tables.all(|table| Some(table) == first)
+    }
+}
+
+fn encode(message: &Message) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(message, &mut bytes).expect("writes");
+    bytes
+}
+
+fn picture(table: &PeerTable) -> Vec<(PeerId, bool, u64, u64, u16)> {
+    table.iter().map(|(status, row)| (row.peer, status.is_live(), row.incarnation, row.version, row.free)).collect()
+}
+
+#[test]
+fn a_row_change_reaches_everyone_and_the_last_one_always_goes_out_b10() {
+    let mut world = World::linked(20);
+    world.run(Duration::from_secs(1));
+    assert!(world.nodes.values().all(|node| node.table().live_len() == 20));
+    for free in 2..9 {
+        world.input(4, Input::Update(body(free)));
+        world.run(Duration::from_millis(10));
+    }
+    world.run(Duration::from_secs(1));
+    assert!(world.nodes.values().all(|node| node.table().row(&peer(4)).is_some_and(|row| row.free == 8)));
+    // Seven changes in 70 ms, of which at most the first and the last went out.
+    let version = world.nodes[&4].table().row(&peer(4)).expect("own row").version;
+    assert!(version <= 3, "{version} versions");
+}
+
+#[test]
+fn full_to_free_goes_out_at_once() {
+    let mut world = World::linked(3);
+    world.run(Duration::from_secs(1));
+    world.input(0, Input::Update(body(0)));
+    world.run(Duration::from_millis(30));
+    world.input(0, Input::Update(body(1)));
+    world.run(Duration::from_millis(30));
+    assert!(world.nodes.values().all(|node| node.table().row(&peer(0)).is_some_and(|row| row.free == 1)));
+}
+
+#[test]
+fn a_healthy_idle_peer_survives_ten_times_the_timeout_a9() {
+    let mut world = World::linked(8);
+    world.run(Duration::from_secs(60));
+    assert!(!world.events.iter().any(|(_, event)| matches!(event, Event::Suspected { .. } | Event::Died { .. })));
+    assert!(world.nodes.values().all(|node| node.table().live_len() == 8));
+}
+
+#[test]
+fn an_idle_mesh_is_nearly_silent_e4() {
+    let mut world = World::linked(20);
+    world.run(Duration::from_secs(5));
+    let before = world.sent;
+    world.run(Duration::from_secs(60));
+    // One digest each 10 to 30 s a node: no heartbeat is in it.
+    assert!(world.sent - before <= 20 * 6 + 20, "{} messages", world.sent - before);
+}
+
+#[test]
+fn a_crashed_peer_is_dead_for_everyone_in_two_seconds_b12() {
+    let mut world = World::linked(20);
+    world.run(Duration::from_secs(1));
+    assert!(world.links_of(7).len() >= 3);
+    world.crash(7);
+    world.run(Duration::from_secs(2));
+    assert!(world.all_see(7, Status::Dead));
+    assert!(world.tables_are_equal());
+}
+
+#[test]
+fn a_live_suspect_refutes_and_never_dies_c8() {
+    let mut world = World::linked(20);
+    world.run(Duration::from_secs(1));
+    // All of its links but one break.
+    for other in world.links_of(7).into_iter().skip(1) {
+        world.unlink(7, other);
+    }
+    world.run(Duration::from_secs(10));
+    assert!(!world.events.iter().any(|(_, event)| matches!(event, Event::Died { .. })));
+    assert!(world.nodes.values().all(|node| node.table().status(&peer(7)) == Some(Status::Alive)));
+    assert_eq!(world.persisted.get(&7), Some(&world.nodes[&7].incarnation()));
+    assert!(world.nodes[&7].incarnation() > 1);
+}
+
+#[test]
+fn a_restarted_peer_supersedes_its_tombstone_b11() {
+    let mut world = World::linked(10);
+    world.run(Duration::from_secs(1));
+    world.crash(3);
+    world.run(Duration::from_secs(10));
+    assert!(world.all_see(3, Status::Dead));
+    world.nodes.insert(3, machine(3, 2, world.now));
+    world.link(3, 4);
+    world.run(Duration::from_secs(1));
+    assert!(world.nodes.values().all(|node| node.table().status(&peer(3)) == Some(Status::Alive)));
+}
+
+#[test]
+fn a_peer_that_lost_its_disk_rises_above_its_former_life_c8() {
+    let mut world = World::linked(10);
+    world.run(Duration::from_secs(1));
+    world.crash(3);
+    world.nodes.insert(3, machine(3, 0, world.now));
+    world.link(3, 4);
+    world.run(Duration::from_secs(10));
+    assert!(world.nodes[&3].incarnation() > 1);
+    assert!(world.nodes.values().all(|node| node.table().status(&peer(3)) == Some(Status::Alive)));
+}
+
+#[test]
+fn a_goodbye_is_believed_at_once_and_nobody_is_suspected() {
+    let mut world = World::linked(10);
+    world.run(Duration::from_secs(1));
+    world.input(3, Input::Leave);
+    world.run(Duration::from_millis(100));
+    assert!(world.all_see(3, Status::Left));
+    world.crash(3);
+    world.run(Duration::from_secs(10));
+    assert!(world.all_see(3, Status::Left));
+}
+
+#[test]
+fn a_partition_heals_into_equal_tables() {
+    let mut world = World::linked(20);
+    world.run(Duration::from_secs(1));
+    let across: Vec<_> = world.links.iter().copied().filter(|(a, b)| (*a < 10) != (*b < 10)).collect();
+    for (a, b) in &across {
+        world.unlink(*a, *b);
+    }
+    // Who had no link across is noticed by a failed dial.
+    for index in 10..20 {
+        world.input(0, Input::Unreachable { peer: peer(index) });
+        world.input(10, Input::Unreachable { peer: peer(index - 10) });
+    }
+    world.run(Duration::from_secs(30));
+    assert!((10..20).all(|index| world.nodes[&0].table().status(&peer(index)) == Some(Status::Dead)));
+    world.input(2, Input::Update(body(5)));
+    world.input(12, Input::Update(body(6)));
+    world.run(Duration::from_secs(5));
+    let (a, b) = across[0];
+    world.link(a, b);
+    world.run(Duration::from_secs(3));
+    assert!(world.nodes.values().all(|node| node.table().live_len() == 20));
+    assert!(world.tables_are_equal());
+}
+
+#[test]
+fn a_large_table_syncs_by_buckets_c5() {
+    let mut world = World::new(2);
+    world.run(Duration::from_secs(1));
+    let now = world.now;
+    // 600 rows of machines that both could know, a third known to the one, a third to the other.
+    for index in 100..700 {
+        let mut author = machine(index, 1, now);
+        for (_, op) in rows_of(&mut author, now) {
+            for (node, skip) in [(0, 0), (1, 1)] {
+                if index % 3 != skip {
+                    assert_eq!(
+                        world.nodes.get_mut(&node).expect("there").apply(now, None, op.clone()),
+                        Applied::Applied
+                    );
+                }
+            }
+        }
+    }
+    world.collect();
+    let before = world.sent;
+    world.link(0, 1);
+    world.run(Duration::from_secs(1));
+    assert!(world.tables_are_equal());
+    assert_eq!(world.nodes[&0].table().live_len(), 602);
+    assert!(world.sent - before < 40, "{} messages", world.sent - before);
+}
+
+/// What a fresh machine says of itself.
+fn rows_of(author: &mut Gossip, now: Instant) -> Vec<(usize, SignedOp)> {
+    author.handle_input(now, Input::LinkUp { peer: peer(9_999) });
+    author.handle_input(now + Duration::from_secs(1), Input::Update(body(3)));
+    author.handle_timeout(now + Duration::from_secs(2));
+    let mut ops = Vec::new();
+    while let Some(output) = author.poll_output() {
+        if let Output::Send { message: Message::Ops(sent), .. } = output {
+            ops.extend(sent.into_iter().enumerate());
+        }
+    }
+    assert!(!ops.is_empty());
+    // The last one wins.
+    ops.split_off(ops.len() - 1)
+}
+
+/// Random ops of a few authors: rows of several incarnations, suspicions, deaths, goodbyes.
+fn random_ops(seed: u64) -> Vec<SignedOp> {
+    let mut world = World::linked(6);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut ops = Vec::new();
+    for _ in 0..30 {
+        match rng.u8(..5) {
+            0 => world.input(rng.usize(..6), Input::Update(body(rng.u16(..9)))),
+            1 => {
+                let (a, b) = (rng.usize(..6), rng.usize(..6));
+                world.unlink(a, b);
+            }
+            2 => {
+                let (a, b) = (rng.usize(..6), rng.usize(..6));
+                world.link(a, b);
+            }
+            3 => world.run(Duration::from_millis(rng.u64(..3000))),
+            _ if rng.u8(..8) == 0 => world.input(rng.usize(..6), Input::Leave),
+            _ => {}
+        }
+        for (_, _, _, message) in &world.under_way {
+            if let Message::Ops(sent) = message {
+                ops.extend(sent.iter().cloned());
+            }
+        }
+    }
+    ops
+}
+
+fn table_after(ops: &[SignedOp]) -> Vec<(PeerId, bool, u64, u64, u16)> {
+    let now = Instant::now();
+    let mut judge = machine(500, 1, now);
+    for op in ops {
+        judge.apply(now, None, op.clone());
+    }
+    picture(judge.table())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn merging_commutes_associates_and_is_idempotent_c4(seed in any::<u64>()) {
+        let mut ops = random_ops(seed);
+        let expected = table_after(&ops);
+        let mut rng = fastrand::Rng::with_seed(seed ^ 1);
+        for _ in 0..3 {
+            rng.shuffle(&mut ops);
+            let twice: Vec<_> = ops.iter().chain(&ops).cloned().collect();
+            prop_assert_eq!(&table_after(&ops), &expected);
+            prop_assert_eq!(&table_after(&twice), &expected);
+        }
+    }
+
+    #[test]
+    fn any_two_tables_that_exchange_become_equal_c5(seed in any::<u64>(), split in 0usize..100) {
+        let ops = random_ops(seed);
+        let mut world = World::new(2);
+        let now = world.now;
+        // Not by the two themselves: each outbids what is said of it.
+        for (index, op) in ops.into_iter().enumerate() {
+            let node = usize::from((index * 7 + split) % 3 == 0);
+            world.nodes.get_mut(&node).expect("there").apply(now, None, op);
+        }
+        world.collect();
+        world.under_way.clear();
+        world.link(0, 1);
+        world.run(Duration::from_secs(40));
+        prop_assert!(world.tables_are_equal());
+    }
+
+    #[test]
+    fn hostile_bytes_never_panic_and_forged_ops_change_nothing(seed in any::<u64>(), noise in prop::collection::vec((any::<usize>(), any::<u8>()), 1..20)) {
+        let now = Instant::now();
+        let ops = random_ops(seed);
+        let mut judge = machine(500, 1, now);
+        for op in &ops {
+            let mut bytes = encode(&Message::Ops(vec![op.clone()]));
+            for (at, byte) in &noise {
+                let at = at % bytes.len();
+                bytes[at] ^= byte;
+            }
+            let changed = noise.iter().any(|(_, byte)| *byte != 0);
+            let Ok(Message::Ops(forged)) = ciborium::from_reader::<Message, _>(&bytes[..]) else { continue };
+            let before = picture(judge.table());
+            for forged in forged {
+                if changed && forged != *op {
+                    judge.apply(now, Some(peer(1)), forged);
+                    prop_assert_eq!(&picture(judge.table()), &before);
+                }
+            }
+            judge.apply(now, None, op.clone());
+        }
+    }
+}
+
+#[test]
+fn one_author_cannot_flood_the_mesh_and_the_others_still_get_through() {
+    let mut world = World::linked(2);
+    world.run(Duration::from_secs(1));
+    let now = world.now;
+    let mut author = machine(50, 1, now);
+    let mut rejected = 0;
+    for round in 0..400u16 {
+        let at = now + Duration::from_millis(u64::from(round));
+        author.handle_input(at, Input::LinkUp { peer: peer(9_999) });
+        author.handle_input(at, Input::Update(body(round % 2)));
+        author.handle_timeout(at + Duration::from_millis(20));
+        while let Some(output) = author.poll_output() {
+            if let Output::Send { message: Message::Ops(ops), .. } = output {
+                for op in ops {
+                    let applied = world.nodes.get_mut(&0).expect("there").apply(now, Some(peer(1)), op);
+                    rejected += usize::from(matches!(applied, Applied::Rejected(_)));
+                }
+            }
+        }
+    }
+    assert!(rejected > 0, "no limit");
+    let mut other = machine(51, 1, now);
+    for (_, op) in rows_of(&mut other, now) {
+        assert_eq!(world.nodes.get_mut(&0).expect("there").apply(now, Some(peer(1)), op), Applied::Applied);
+    }
+}
