@@ -44,6 +44,6 @@ pub use config::{Config, LinkSettings};
 pub use event::{DetachReason, Event, MoveReason, State, StuckReason};
 pub use io::{Context, Input, Links, Output};
 pub use machine::Tree;
-pub use message::{Malformed, Message, RefuseReason, BACKUPS_MAX, PATH_MAX, TRY_INSTEAD_MAX};
+pub use message::{BACKUPS_MAX, Malformed, Message, PATH_MAX, RefuseReason, TRY_INSTEAD_MAX};
 pub use slots::SlotPool;
 pub use source::Source;

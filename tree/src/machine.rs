@@ -1,78 +1,510 @@
-//! The machine of one track.
+//! The machine of one track: what it holds, what it is told, what it shows.
 
-use std::{collections::{BTreeSet, VecDeque}, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
 
-use banyan_gossip::{PeerId, TrackEntry, TrackName};
+use banyan_gossip::{PeerId, Role, TrackEntry, TrackName};
 
-use crate::{Config, Context, Input, Output, Source, State};
+use crate::{
+    Config, Context, DetachReason, Event, Input, Message, MoveReason, Output, Source, State, StuckReason,
+    admission::Join, backup::Backups, children::Child, message::PATH_MAX, moves::Moves, source::OriginAge,
+    upstream::Upstream,
+};
 
 /// The part of this node in the tree of one track.
+///
+/// Getters show how things stand after the last step; `handle_*` take steps; `poll_*` say what has
+/// to be done and when. The [crate's documentation](crate) says in which order to call them.
 #[derive(Debug)]
 pub struct Tree {
+    pub(crate) me: PeerId,
+    pub(crate) track: TrackName,
+    pub(crate) config: Config,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) part: Part,
+    pub(crate) source: Option<Source>,
+    pub(crate) age: Option<OriginAge>,
+    /// What the ring can serve: `oldest..next`.
+    pub(crate) ring: Option<(u64, u64)>,
+    pub(crate) upstream: Upstream,
+    pub(crate) children: BTreeMap<PeerId, Child>,
+    pub(crate) backups: Backups,
+    pub(crate) moves: Moves,
+    /// When the children get the next pulse.
+    pub(crate) next_pulse: Option<Instant>,
+    /// When this node leaves even if children are left.
+    pub(crate) leaving: Option<Instant>,
+    pub(crate) left: bool,
+    look_at: Option<Instant>,
+    last_look: Option<Instant>,
+    malformed: u64,
     outputs: VecDeque<Output>,
+    // What the outside was told last.
+    shown: Option<TrackEntry>,
+    state: State,
+    pushed: Option<(Source, Vec<PeerId>)>,
+}
+
+/// What this node does in the track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Nothing.
+    Idle,
+    /// It publishes.
+    Origin {
+        /// The publication is complete.
+        ended: bool,
+    },
+    /// It subscribes.
+    Member,
 }
 
 impl Tree {
-    /// A node without a part in the track so far.
+    /// A node that has no part in the track yet.
     #[must_use]
-    pub fn new(_me: PeerId, _track: TrackName, _config: Config, _rng: fastrand::Rng, _now: Instant) -> Self {
-        Self { outputs: VecDeque::new() }
+    pub fn new(me: PeerId, track: TrackName, mut config: Config, rng: fastrand::Rng, now: Instant) -> Self {
+        config.max_depth = config.max_depth.min(PATH_MAX as u8);
+        Self {
+            me,
+            track,
+            config,
+            rng,
+            part: Part::Idle,
+            source: None,
+            age: None,
+            ring: None,
+            upstream: Upstream::default(),
+            children: BTreeMap::new(),
+            backups: Backups::default(),
+            moves: Moves::new(now),
+            next_pulse: None,
+            leaving: None,
+            left: false,
+            look_at: None,
+            last_look: None,
+            malformed: 0,
+            outputs: VecDeque::new(),
+            shown: None,
+            state: State::Idle,
+            pushed: None,
+        }
     }
+
+    // --- Steps -------------------------------------------------------------------------------
+
     /// Tells the machine what happened.
-    pub fn handle_input(&mut self, _now: Instant, _cx: &mut Context<'_>, _input: Input) {}
+    pub fn handle_input(&mut self, now: Instant, cx: &mut Context<'_>, input: Input) {
+        if self.left {
+            return;
+        }
+        match input {
+            Input::Publish { epoch } => self.on_publish(now, cx, epoch),
+            Input::EndPublish => {
+                if let Part::Origin { ended } = &mut self.part {
+                    *ended = true;
+                }
+            }
+            Input::Subscribe => self.on_subscribe(now, cx),
+            Input::Unsubscribe if self.part == (Part::Origin { ended: false }) => {}
+            Input::Unsubscribe | Input::Leave => self.begin_leaving(now, cx),
+            Input::Ring { oldest, next } => self.ring = (next > 0).then_some((oldest, next)),
+            Input::Message { from, message } => match message.check(&from) {
+                Ok(()) => self.on_message(now, cx, from, message),
+                Err(_) => self.malformed += 1,
+            },
+            Input::LinkUp { peer } => self.on_link_up(now, cx, peer),
+            Input::LinkDown { peer } => {
+                self.end_child(cx, peer, DetachReason::LinkDown, false);
+                self.on_upstream_link_down(now, cx, peer);
+                self.on_backup_lost(now, peer);
+            }
+            Input::ConnectFailed { peer } => {
+                self.on_backup_lost(now, peer);
+                self.on_connect_failed(now, cx, peer);
+            }
+            Input::Silent { peer } => self.on_silent(now, cx, peer),
+            Input::Heard { peer } => self.on_heard(now, cx, peer),
+            Input::ChildOpened { peer, ticket } => self.on_child_opened(now, peer, ticket),
+            Input::ChildClosed { peer, ticket } => self.on_child_closed(cx, peer, ticket),
+            Input::ParentOpened { peer, ticket } => self.on_parent_opened(now, cx, peer, ticket),
+            Input::ParentClosed { peer, ticket, .. } => self.on_parent_closed(now, cx, peer, ticket),
+            Input::TableChanged => self.on_table_changed(now, cx),
+            Input::CapacityChanged => self.on_capacity_changed(now, cx),
+        }
+        self.settle(now, cx);
+    }
+
     /// Does what is due.
-    pub fn handle_timeout(&mut self, _now: Instant, _cx: &mut Context<'_>) {}
-    /// When `handle_timeout` wants to be called.
+    pub fn handle_timeout(&mut self, now: Instant, cx: &mut Context<'_>) {
+        if self.left {
+            return;
+        }
+        self.expire_children(now, cx);
+        if self.next_pulse.is_some_and(|at| at <= now) {
+            self.pulse(now);
+        }
+        self.on_attempt_timeout(now, cx);
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look(now, cx);
+        }
+        self.on_moves_timeout(now, cx);
+        self.settle(now, cx);
+    }
+
+    /// When [`Tree::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        if self.left {
+            return None;
+        }
+        // Only a parent's pulses make an age; without a parent nothing depends on it.
+        let stale_at =
+            self.age.filter(|_| self.state == State::Attached).map(|age| age.reaches(self.config.origin_fresh));
+        let attempt = self.upstream.attempt.as_ref().map(|attempt| attempt.phase.deadline());
+        let own = [self.next_pulse, self.leaving, self.look_at, stale_at, attempt, self.moves.deadline()];
+        own.into_iter().flatten().chain(self.children.values().filter_map(Child::deadline)).min()
     }
+
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
-    /// This node's part in the track, for its row.
+
+    fn on_message(&mut self, now: Instant, cx: &mut Context<'_>, from: PeerId, message: Message) {
+        match message {
+            Message::Join { request, source, height, need, repair } => {
+                self.on_join(now, cx, from, Join { request, source, height, need, repair });
+            }
+            Message::Accept { request, ticket, path, source, origin_age_ms, backups, settings } => {
+                let age = OriginAge::from_ms(now, origin_age_ms);
+                let deadline = now + self.config.open_timeout;
+                let opening = crate::attempt::Opening {
+                    peer: from,
+                    ticket,
+                    path,
+                    source,
+                    age,
+                    siblings: backups,
+                    settings,
+                    deadline,
+                };
+                self.on_accept(now, cx, request, opening);
+            }
+            Message::Refuse { request, reason, try_instead } => {
+                self.on_refuse(now, cx, from, request, reason, try_instead);
+            }
+            Message::Path { path, source, backups } => self.on_path(now, cx, from, path, source, backups),
+            Message::Pulse { origin_age_ms } => self.on_pulse(now, from, OriginAge::from_ms(now, origin_age_ms)),
+            Message::Height { height } => {
+                if let Some(child) = self.children.get_mut(&from) {
+                    child.height = height;
+                }
+            }
+            Message::Detach { ticket, reason } => self.on_detach(now, cx, from, ticket, reason),
+            Message::Shed { try_instead } => self.on_shed(now, cx, from, try_instead),
+        }
+    }
+
+    fn on_publish(&mut self, now: Instant, cx: &mut Context<'_>, epoch: u64) {
+        let source = Source { epoch, origin: self.me };
+        if !(self.is_origin() && self.source == Some(source)) {
+            self.abandon_source(cx, false);
+            self.source = Some(source);
+            self.event(Event::OriginChanged { origin: self.me, epoch });
+        }
+        self.leaving = None;
+        self.part = Part::Origin { ended: false };
+        self.age = Some(OriginAge::from_ms(now, 0));
+    }
+
+    fn on_subscribe(&mut self, now: Instant, cx: &mut Context<'_>) {
+        if self.part == Part::Idle {
+            self.part = Part::Member;
+            self.look(now, cx);
+            if self.upstream.attempt.is_none() && self.upstream.parent.is_none() {
+                self.seek(now, cx, MoveReason::Joined);
+            }
+        } else if self.leaving.take().is_some() {
+            // The children that were told to go may go; those that stay are welcome.
+            for child in self.children.values_mut() {
+                child.shed = child.shed.filter(|shed| shed.counted);
+            }
+            if self.upstream.parent.is_none() {
+                self.seek(now, cx, MoveReason::Joined);
+            }
+        }
+    }
+
+    fn on_table_changed(&mut self, now: Instant, cx: &mut Context<'_>) {
+        if self.part != Part::Member || self.leaving.is_some() {
+            return;
+        }
+        self.wake_upkeep(now);
+        let seeking = self.upstream.attempt.is_some();
+        let pause = if seeking { self.config.look_pause } else { 4 * self.config.look_pause };
+        let due = self.last_look.map_or(now, |last| last + pause);
+        if due <= now {
+            self.look(now, cx);
+        } else {
+            self.look_at = Some(self.look_at.map_or(due, |at| at.min(due)));
+        }
+    }
+
+    /// Reads the table for what cannot wait: a newer publication, somebody to ask.
+    fn look(&mut self, now: Instant, cx: &mut Context<'_>) {
+        self.look_at = None;
+        self.last_look = Some(now);
+        if self.part == Part::Member && self.leaving.is_none() {
+            self.follow_source(now, cx);
+            self.wake_attempt(now, cx);
+        }
+    }
+
+    fn pulse(&mut self, now: Instant) {
+        let origin_age_ms = self.origin_age_ms(now);
+        for peer in self.open_children() {
+            self.send(peer, Message::Pulse { origin_age_ms });
+        }
+        let interval = Duration::from_millis(u64::from(self.config.settings.heartbeat_ms.max(1)));
+        self.next_pulse = Some(now + interval);
+    }
+
+    /// Ends every step: tells parent, children and the outside what is different now.
+    fn settle(&mut self, now: Instant, cx: &mut Context<'_>) {
+        self.leave_when_alone(now, cx);
+        if self.left {
+            self.state = State::Idle;
+            if self.shown.take().is_some() {
+                self.push(Output::RowChanged);
+            }
+            return self.push(Output::Left);
+        }
+        self.tell_children(cx);
+        self.tell_parent();
+        if !self.children.values().any(Child::is_open) {
+            self.next_pulse = None;
+        }
+        let state = self.current_state(now);
+        if state == State::Stalled && self.state != state {
+            self.event(Event::Stuck { reason: StuckReason::OriginSilent });
+        }
+        self.state = state;
+        self.watch_stall(now, cx);
+        let entry = self.current_entry(now, cx);
+        if entry != self.shown {
+            self.shown = entry;
+            self.push(Output::RowChanged);
+        }
+    }
+
+    fn tell_children(&mut self, cx: &Context<'_>) {
+        let Some(source) = self.source else {
+            return;
+        };
+        let path = self.path_of_children();
+        if self.pushed.as_ref().is_some_and(|(pushed, to)| *pushed == source && *to == path) {
+            return;
+        }
+        // A path that grew beyond the bound can only be a loop in the making; the children hear of
+        // it when it is gone.
+        if path.len() <= PATH_MAX {
+            for peer in self.children.keys().copied().collect::<Vec<_>>() {
+                if cx.links.linked(&peer) {
+                    let backups = self.siblings_of(peer);
+                    self.send(peer, Message::Path { path: path.clone(), source, backups });
+                }
+            }
+        }
+        self.pushed = Some((source, path));
+    }
+
+    fn current_state(&self, now: Instant) -> State {
+        match self.part {
+            Part::Idle => State::Idle,
+            Part::Origin { .. } => State::Origin,
+            Part::Member if self.upstream.parent.is_none() => State::Seeking { reason: self.upstream.stuck },
+            Part::Member if self.is_fresh(now) => State::Attached,
+            Part::Member => State::Stalled,
+        }
+    }
+
+    fn current_entry(&self, now: Instant, cx: &Context<'_>) -> Option<TrackEntry> {
+        let role = match self.part {
+            Part::Idle => return None,
+            Part::Origin { ended: false } => Role::Origin,
+            Part::Origin { ended: true } => Role::Ended,
+            Part::Member => Role::Member,
+        };
+        let depth = match self.part {
+            Part::Origin { .. } => Some(0),
+            // A fragment that is repaired at once does not stir the whole mesh: until the origin's
+            // silence shows, its inner nodes keep their depths (and refuse all who ask).
+            _ if self.upstream.parent.is_some() && self.is_fresh(now) => self.upstream.last_depth,
+            _ => None,
+        };
+        let open = self.children.values().filter(|child| child.is_open()).count();
+        let free = if self.leaving.is_some() { 0 } else { self.free_slots(cx, false) };
+        Some(TrackEntry {
+            role,
+            origin: self.source.map(|source| source.origin),
+            epoch: self.source.map_or(0, |source| source.epoch),
+            depth,
+            parent: self.parent(),
+            children: u16::try_from(open).unwrap_or(u16::MAX),
+            free,
+        })
+    }
+
+    // --- What the parts share ----------------------------------------------------------------
+
+    pub(crate) fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(crate) fn send(&mut self, to: PeerId, message: Message) {
+        self.push(Output::Send { to, message });
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.push(Output::Event(event));
+    }
+
+    pub(crate) const fn is_origin(&self) -> bool {
+        matches!(self.part, Part::Origin { .. })
+    }
+
+    /// Whether the root path begins at the origin.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.is_origin()
+            || (self.source.is_some() && self.root_path().first() == self.source.map(|s| s.origin).as_ref())
+    }
+
+    /// Whether the origin was heard of lately.
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        self.is_origin() || self.age.is_some_and(|age| age.at(now) < self.config.origin_fresh)
+    }
+
+    pub(crate) fn origin_age_ms(&self, now: Instant) -> u64 {
+        if self.is_origin() {
+            return 0;
+        }
+        let age = self.age.map_or(Duration::MAX, |age| age.at(now));
+        u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn path_of_children(&self) -> Vec<PeerId> {
+        let mut path = self.root_path().to_vec();
+        path.push(self.me);
+        path
+    }
+
+    fn open_children(&self) -> Vec<PeerId> {
+        self.children.iter().filter(|(_, child)| child.is_open()).map(|(peer, _)| *peer).collect()
+    }
+
+    // --- Getters -----------------------------------------------------------------------------
+
+    /// This node's part in the track, for its row; `None` if it has none.
     #[must_use]
     pub fn entry(&self) -> Option<TrackEntry> {
-        None
+        self.shown.clone()
     }
+
+    /// The track.
+    #[must_use]
+    pub const fn track(&self) -> &TrackName {
+        &self.track
+    }
+
     /// Who feeds this node.
     #[must_use]
     pub fn parent(&self) -> Option<PeerId> {
-        None
+        self.upstream.parent.as_ref().map(|parent| parent.peer)
     }
-    /// Distance from the origin.
+
+    /// Distance from the origin; `None` while not attached to a live origin.
     #[must_use]
     pub fn depth(&self) -> Option<u8> {
-        None
+        self.shown.as_ref()?.depth
     }
-    /// The ancestors, topmost first.
+
+    /// The ancestors, topmost first. It begins at the origin unless this node's fragment is
+    /// detached; empty at the origin and at the top of a fragment.
     #[must_use]
     pub fn root_path(&self) -> &[PeerId] {
-        &[]
+        self.upstream.parent.as_ref().map_or(&[], |parent| &parent.path)
     }
-    /// The children whose streams are open, with their tickets.
+
+    /// The children whose data streams are open, with their tickets.
     pub fn children(&self) -> impl Iterator<Item = (PeerId, u64)> {
-        std::iter::empty()
+        self.children.iter().filter(|(_, child)| child.is_open()).map(|(peer, child)| (*peer, child.ticket))
     }
+
+    /// Slots that this tree holds: its children and its reservations.
+    #[must_use]
+    pub fn slots_held(&self) -> usize {
+        self.children.len()
+    }
+
     /// Parents chosen in advance.
     #[must_use]
     pub fn backups(&self) -> &[PeerId] {
-        &[]
+        &self.backups.list
     }
+
     /// The publication that is followed.
     #[must_use]
-    pub fn source(&self) -> Option<Source> {
-        None
+    pub const fn source(&self) -> Option<Source> {
+        self.source
     }
+
     /// Where this node stands.
     #[must_use]
-    pub fn state(&self) -> State {
-        State::Idle
+    pub const fn state(&self) -> State {
+        self.state
     }
-    /// Everyone whose link this tree uses.
+
+    /// Messages dropped because no honest peer sends them.
+    #[must_use]
+    pub const fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    /// Everyone whose link this tree uses: parent, children, backups, and whoever is being asked.
     #[must_use]
     pub fn link_peers(&self) -> BTreeSet<PeerId> {
-        BTreeSet::new()
+        let asked = self.upstream.attempt.as_ref().and_then(|attempt| attempt.phase.peer());
+        let upstream = self.parent().into_iter().chain(asked);
+        upstream.chain(self.children.keys().copied()).chain(self.backups.list.iter().copied()).collect()
+    }
+
+    /// Checks what must hold after every step.
+    ///
+    /// # Panics
+    /// If something does not hold, with a sentence that says what.
+    pub fn assert_invariants(&self) {
+        assert!(!self.children.contains_key(&self.me), "a node is not its own child");
+        assert!(!self.root_path().contains(&self.me), "a node does not stand in its own root path");
+        assert!(self.root_path().len() <= PATH_MAX, "a root path is bounded");
+        if let Some(parent) = &self.upstream.parent {
+            assert_eq!(parent.path.last(), Some(&parent.peer), "a root path ends at the parent");
+            assert!(!self.children.contains_key(&parent.peer), "the parent is not a child");
+            assert_eq!(self.part, Part::Member, "only members have parents");
+            assert!(parent.path.len() <= usize::from(self.config.max_depth) || !self.is_attached(), "depth is limited");
+        }
+        if self.upstream.attempt.is_some() {
+            assert_eq!(self.part, Part::Member, "only members look for parents");
+            assert!(self.leaving.is_none(), "who leaves looks for no parent");
+        }
+        if self.part == Part::Member && self.leaving.is_none() && self.upstream.parent.is_none() {
+            assert!(self.upstream.attempt.is_some(), "a member without a parent looks for one");
+        }
+        assert!(self.backups.list.len() <= crate::BACKUPS_MAX, "backups are bounded");
+        assert!(!self.backups.list.contains(&self.me), "a node is not its own backup");
+        if self.left {
+            assert!(self.children.is_empty() && self.upstream.parent.is_none(), "who has left holds nothing");
+        }
     }
 }

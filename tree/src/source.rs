@@ -1,6 +1,9 @@
 //! Which publication of a track a tree follows.
 
-use std::{fmt, time::{Duration, Instant}};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use banyan_gossip::{PeerId, Role, TrackEntry};
 use serde::{Deserialize, Serialize};

@@ -1,1 +1,312 @@
-//! Not written yet.
+//! The child's side: the session with the parent, how it ends, and which publication is followed.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use banyan_gossip::{PeerId, table::PeerTable};
+
+use crate::{
+    Context, DetachReason, Event, LinkSettings, Message, MoveReason, Output, Source, StuckReason, Tree,
+    attempt::{Attempt, Phase},
+    choice,
+    machine::Part,
+    source::OriginAge,
+};
+
+/// Who feeds this node, and what it knows of those who could.
+#[derive(Debug, Default)]
+pub(crate) struct Upstream {
+    pub(crate) parent: Option<Parent>,
+    /// The search for a (better) parent.
+    pub(crate) attempt: Option<Attempt>,
+    /// The parent that was lost, until there is another.
+    pub(crate) lost: Option<PeerId>,
+    /// Depth when last attached.
+    pub(crate) last_depth: Option<u8>,
+    /// Peers not to be asked for now.
+    pub(crate) spent: BTreeMap<PeerId, Spent>,
+    /// Requests whose answers came too late, but may still come.
+    pub(crate) late: VecDeque<(PeerId, u64)>,
+    /// Searches through the table without anybody to ask; sets the backoff.
+    pub(crate) failures: u32,
+    /// Why there is no parent.
+    pub(crate) stuck: Option<StuckReason>,
+    /// Height that the parent was told last.
+    pub(crate) told_height: u8,
+}
+
+/// The session with the parent.
+#[derive(Debug)]
+pub(crate) struct Parent {
+    pub(crate) peer: PeerId,
+    pub(crate) ticket: u64,
+    /// Topmost ancestor first, the parent last.
+    pub(crate) path: Vec<PeerId>,
+    pub(crate) siblings: Vec<PeerId>,
+    pub(crate) settings: LinkSettings,
+    /// Nothing is heard of it at the moment.
+    pub(crate) silent: bool,
+    /// It wants this node to go.
+    pub(crate) shed: bool,
+}
+
+/// Why and how long a peer is not asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spent {
+    until: Instant,
+    /// The row that the refusal is about: a newer one may say something else.
+    row: Option<(u64, u64)>,
+    behind: bool,
+}
+
+/// Most peers remembered as not to be asked, about 100 bytes each.
+const SPENT_MAX: usize = 512;
+/// How long a peer whose link or stream broke is left alone, unless it comes back by itself.
+const BROKEN_FOR: Duration = Duration::from_secs(1);
+
+impl Upstream {
+    /// Not to be asked until its row changes, or for `period` at most.
+    pub(crate) fn spend_row(&mut self, now: Instant, peers: &PeerTable, peer: PeerId, period: Duration, behind: bool) {
+        let row = peers.row(&peer).map(|row| (row.incarnation, row.version));
+        self.insert_spent(now, peer, Spent { until: now + period, row, behind });
+    }
+
+    /// Not to be asked for `period`, whatever its row says.
+    pub(crate) fn spend(&mut self, now: Instant, peer: PeerId, period: Duration) {
+        self.insert_spent(now, peer, Spent { until: now + period, row: None, behind: false });
+    }
+
+    fn insert_spent(&mut self, now: Instant, peer: PeerId, spent: Spent) {
+        if self.spent.len() >= SPENT_MAX {
+            self.spent.retain(|_, spent| spent.until > now);
+        }
+        if self.spent.len() < SPENT_MAX || self.spent.contains_key(&peer) {
+            self.spent.insert(peer, spent);
+        }
+    }
+
+    pub(crate) fn is_spent(&self, now: Instant, peers: &PeerTable, peer: &PeerId) -> bool {
+        self.spent.get(peer).is_some_and(|spent| {
+            let same_row = || peers.row(peer).map(|row| (row.incarnation, row.version)) == spent.row;
+            now < spent.until && (spent.row.is_none() || same_row())
+        })
+    }
+
+    /// Peers that refused because they no longer hold what was asked for may be asked for less.
+    pub(crate) fn forgive_behind(&mut self) {
+        self.spent.retain(|_, spent| !spent.behind);
+    }
+}
+
+impl Tree {
+    // --- The publication ---------------------------------------------------------------------
+
+    /// Follows the greatest publication that a live peer offers. One that is still heard of is not
+    /// given up for a smaller one because the table thinks its origin dead.
+    pub(crate) fn follow_source(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let Some(best) = choice::greatest_source(cx.peers, &self.track, self.me) else {
+            return;
+        };
+        let follow = self.source.is_none_or(|current| {
+            let gone = || !choice::is_published(cx.peers, &self.track, current) && !self.is_fresh(now);
+            best > current || (best < current && gone())
+        });
+        if follow {
+            self.adopt_source(now, cx, best, false);
+        }
+    }
+
+    pub(crate) fn adopt_source(&mut self, now: Instant, cx: &mut Context<'_>, source: Source, keep_attempt: bool) {
+        let first = self.source.is_none();
+        self.abandon_source(cx, keep_attempt);
+        self.source = Some(source);
+        self.event(Event::OriginChanged { origin: source.origin, epoch: source.epoch });
+        if !keep_attempt {
+            self.seek(now, cx, if first { MoveReason::Joined } else { MoveReason::OriginChanged });
+        }
+    }
+
+    /// Ends everything that belongs to the publication followed so far.
+    pub(crate) fn abandon_source(&mut self, cx: &mut Context<'_>, keep_attempt: bool) {
+        self.end_all_children(cx, DetachReason::OriginChanged);
+        if !keep_attempt {
+            self.cancel_attempt(cx);
+        }
+        if let Some(parent) = self.upstream.parent.take() {
+            self.close_parent(cx, &parent, DetachReason::OriginChanged);
+            self.event(Event::Detached { parent: parent.peer, reason: DetachReason::OriginChanged });
+        }
+        let attempt = self.upstream.attempt.take();
+        self.upstream = Upstream { attempt, ..Default::default() };
+        self.backups.list.clear();
+        self.ring = None;
+        self.age = None;
+    }
+
+    // --- The session with the parent ---------------------------------------------------------
+
+    /// Ends the session with a former parent.
+    pub(crate) fn close_parent(&mut self, cx: &Context<'_>, parent: &Parent, reason: DetachReason) {
+        self.push(Output::Close { parent: parent.peer, ticket: parent.ticket });
+        if cx.links.linked(&parent.peer) {
+            self.send(parent.peer, Message::Detach { ticket: parent.ticket, reason });
+        }
+    }
+
+    /// Ends the session with the parent and looks for another at once. The children stay.
+    pub(crate) fn lose_parent(&mut self, now: Instant, cx: &mut Context<'_>, detach: DetachReason, why: MoveReason) {
+        let Some(parent) = self.upstream.parent.take() else {
+            return;
+        };
+        self.close_parent(cx, &parent, detach);
+        self.event(Event::Detached { parent: parent.peer, reason: detach });
+        self.upstream.lost = Some(parent.peer);
+        match detach {
+            DetachReason::LinkDown => self.upstream.spend(now, parent.peer, BROKEN_FOR),
+            _ => self.upstream.spend_row(now, cx.peers, parent.peer, BROKEN_FOR, false),
+        }
+        self.seek(now, cx, why);
+    }
+
+    pub(crate) fn on_upstream_link_down(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId) {
+        if self.parent() == Some(peer) {
+            self.lose_parent(now, cx, DetachReason::LinkDown, MoveReason::ParentLost);
+        }
+        if self.upstream.attempt.as_ref().and_then(|attempt| attempt.phase.peer()) == Some(peer) {
+            self.fail_target(now, cx);
+        }
+    }
+
+    pub(crate) fn on_link_up(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId) {
+        if self.upstream.spent.get(&peer).is_some_and(|spent| spent.row.is_none()) {
+            self.upstream.spent.remove(&peer);
+        }
+        match self.upstream.attempt.as_ref().map(|attempt| &attempt.phase) {
+            Some(Phase::Connecting { peer: wanted, .. }) if *wanted == peer => self.ask(now, cx, peer),
+            Some(Phase::Waiting { .. }) if cx.peers.live(&peer).is_some() => self.wake_attempt(now, cx),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn on_silent(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId) {
+        let Some(parent) = self.upstream.parent.as_mut().filter(|parent| parent.peer == peer) else {
+            return;
+        };
+        parent.silent = true;
+        if self.leaving.is_none() {
+            self.seek(now, cx, MoveReason::ParentSilent);
+        }
+    }
+
+    pub(crate) fn on_heard(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId) {
+        let Some(parent) = self.upstream.parent.as_mut().filter(|parent| parent.peer == peer) else {
+            return;
+        };
+        parent.silent = false;
+        let shed = parent.shed;
+        if self.upstream.attempt.as_ref().is_some_and(|attempt| attempt.reason == MoveReason::ParentSilent) {
+            self.cancel_attempt(cx);
+            if shed {
+                self.seek(now, cx, MoveReason::Shed);
+            }
+        }
+    }
+
+    pub(crate) fn on_parent_closed(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId, ticket: u64) {
+        if self.is_session(peer, ticket) {
+            self.lose_parent(now, cx, DetachReason::StreamClosed, MoveReason::ParentLost);
+        } else if self.is_opening(peer, ticket) {
+            self.fail_target(now, cx);
+        }
+    }
+
+    pub(crate) fn on_detach(
+        &mut self,
+        now: Instant,
+        cx: &mut Context<'_>,
+        from: PeerId,
+        ticket: u64,
+        reason: DetachReason,
+    ) {
+        if self.children.get(&from).is_some_and(|child| child.ticket == ticket) {
+            self.end_child(cx, from, reason, false);
+        } else if self.is_session(from, ticket) {
+            self.lose_parent(now, cx, reason, MoveReason::ParentLost);
+        } else if self.is_opening(from, ticket) {
+            self.fail_target(now, cx);
+        }
+    }
+
+    fn is_session(&self, peer: PeerId, ticket: u64) -> bool {
+        self.upstream.parent.as_ref().is_some_and(|parent| parent.peer == peer && parent.ticket == ticket)
+    }
+
+    pub(crate) fn on_shed(&mut self, now: Instant, cx: &mut Context<'_>, from: PeerId, try_instead: Vec<PeerId>) {
+        let Some(parent) = self.upstream.parent.as_mut().filter(|parent| parent.peer == from) else {
+            return;
+        };
+        parent.shed = true;
+        if self.leaving.is_none() {
+            self.seek_among(now, cx, MoveReason::Shed, try_instead);
+        }
+    }
+
+    pub(crate) fn on_path(
+        &mut self,
+        now: Instant,
+        cx: &mut Context<'_>,
+        from: PeerId,
+        path: Vec<PeerId>,
+        source: Source,
+        siblings: Vec<PeerId>,
+    ) {
+        // A parent that follows another publication ends the session by itself.
+        if self.source != Some(source) {
+            return;
+        }
+        let looped = path.contains(&self.me);
+        let attached = path.first() == Some(&source.origin);
+        let too_deep = attached && path.len() > usize::from(self.config.max_depth);
+        if let Some(parent) = self.upstream.parent.as_mut().filter(|parent| parent.peer == from) {
+            if looped {
+                self.lose_parent(now, cx, DetachReason::Loop, MoveReason::Loop);
+            } else if too_deep {
+                self.lose_parent(now, cx, DetachReason::TooDeep, MoveReason::TooDeep);
+            } else {
+                if attached {
+                    self.upstream.last_depth = u8::try_from(path.len()).ok();
+                }
+                (parent.path, parent.siblings) = (path, siblings);
+            }
+        } else if let Some(opening) = self.opening_mut().filter(|opening| opening.peer == from) {
+            (opening.path, opening.siblings) = (path, siblings);
+            if looped || too_deep || !attached {
+                self.fail_target(now, cx);
+            }
+        }
+    }
+
+    pub(crate) fn on_pulse(&mut self, now: Instant, from: PeerId, age: OriginAge) {
+        if self.parent() == Some(from) {
+            self.age.get_or_insert(age).merge(now, age);
+        } else if let Some(opening) = self.opening_mut().filter(|opening| opening.peer == from) {
+            opening.age.merge(now, age);
+        }
+    }
+
+    /// Tells the parent how many levels there are below.
+    pub(crate) fn tell_parent(&mut self) {
+        let height = self.height();
+        if let Some(peer) = self.parent().filter(|_| self.upstream.told_height != height) {
+            self.upstream.told_height = height;
+            self.send(peer, Message::Height { height });
+        }
+    }
+
+    /// Why this node may be asked by itself, and by which rules, when it looks for a parent.
+    pub(crate) fn may_seek(&self) -> bool {
+        self.part == Part::Member && self.leaving.is_none()
+    }
+}
