@@ -19,4 +19,5 @@ pub use net::node::{
     BuildError, Builder, End, EventStream, From, Item, Node, NodeError, PublishOptions, Publisher, SubscribeOptions,
     Subscriber,
 };
+pub use banyan_gossip::{Label, MeshName, PeerId, TrackName};
 pub use relay::Mode;

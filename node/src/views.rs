@@ -270,6 +270,15 @@ pub enum Event {
         /// Milliseconds from the decision to the open stream.
         took_ms: f64,
     },
+    /// This node has lost its parent on a track, and looks for another.
+    ParentLost {
+        /// The track.
+        track: String,
+        /// The former parent.
+        peer_id: String,
+        /// Why.
+        reason: String,
+    },
     /// The stream goes on after the parent was lost.
     Repaired {
         /// The track.
@@ -301,6 +310,8 @@ pub enum Event {
         track: String,
         /// The child.
         peer_id: String,
+        /// Why.
+        reason: String,
     },
     /// The track is published by somebody (else), or anew.
     OriginChanged {
@@ -334,6 +345,31 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The word that names this kind of event, as in its JSON.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::PeerJoined { .. } => "peer_joined",
+            Self::PeerSuspected { .. } => "peer_suspected",
+            Self::PeerRefuted { .. } => "peer_refuted",
+            Self::PeerLost { .. } => "peer_lost",
+            Self::PeerLeft { .. } => "peer_left",
+            Self::LinkUp { .. } => "link_up",
+            Self::LinkDown { .. } => "link_down",
+            Self::ParentChanged { .. } => "parent_changed",
+            Self::Repaired { .. } => "repaired",
+            Self::Stuck { .. } => "stuck",
+            Self::ChildJoined { .. } => "child_joined",
+            Self::ChildLeft { .. } => "child_left",
+            Self::OriginChanged { .. } => "origin_changed",
+            Self::Gap { .. } => "gap",
+            Self::BootstrapFailed { .. } => "bootstrap_failed",
+            Self::Missed { .. } => "missed",
+        }
+    }
+}
+
 /// The answer to a finished publication.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Published {
@@ -364,4 +400,31 @@ pub struct ErrorView {
     /// More facts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
+}
+
+impl View for ErrorView {
+    const SCHEMA: &'static str = "banyan.error/v1";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_of_an_event_is_the_one_in_its_json() {
+        let peer_id = String::from("x");
+        for event in [Event::PeerLost { peer_id: peer_id.clone() }, Event::LinkUp { peer_id }, Event::Missed { events: 2 }] {
+            let json = serde_json::to_value(EventView { seq: 1, at_ms: 2, event: event.clone() }).expect("it serialises");
+            assert_eq!(json["event"], event.kind());
+            assert_eq!(json["seq"], 1);
+        }
+    }
+
+    #[test]
+    fn views_travel_under_their_schema() {
+        let view = Published { track: "a".to_owned(), epoch: 1, objects: 2, bytes: 3 };
+        let json = serde_json::to_value(view.enveloped()).expect("it serialises");
+        assert_eq!(json["schema"], "banyan.published/v1");
+        assert_eq!(json["data"]["objects"], 2);
+    }
 }

@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Tests of Banyan that cross crates; see `tests/`.

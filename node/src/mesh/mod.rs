@@ -1,1 +1,833 @@
-//! Gossip and the trees of all tracks, composed.
+//! Gossip and the trees of all tracks, composed into one machine.
+//!
+//! [`Mesh`] holds the peer table, one [`Tree`] a track, the links and the decision whom to dial. It
+//! knows neither sockets nor clocks. Drive it so:
+//!
+//! 1. feed what happened: [`Mesh::handle_input`], or [`Mesh::handle_timeout`] when
+//!    [`Mesh::poll_timeout`] is due;
+//! 2. take every [`Output`] from [`Mesh::poll_output`] and carry it out, in order;
+//! 3. sleep until the next input or timeout.
+//!
+//! Requests of the node's own user ([`Mesh::publish`] and so on) are methods that answer at once;
+//! what they cause comes out as outputs too. Everything else only looks.
+
+mod connector;
+pub mod inspect;
+mod links;
+pub mod message;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use banyan_gossip::{
+    Gossip, Keys, Label, LocalPeer, MeshName, PeerId, Role, RowBody, TrackEntry, TrackName, row::TRACKS_BUDGET_BYTES,
+    table::PeerTable,
+};
+use banyan_tree::{Context, SlotPool, Tree};
+
+pub use connector::ConnectorConfig;
+use connector::{Connector, Dial};
+use links::Finding;
+pub use links::{Link, LinkConfig, Links};
+pub use message::{ByeReason, Control};
+
+/// Slots of a node that does not say how many it offers, and the most that any peer is believed to
+/// offer.
+pub const CAPACITY_CEILING: u16 = 32;
+
+/// What a mesh node is to be.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The mesh.
+    pub mesh: MeshName,
+    /// What a person calls this node.
+    pub label: Option<Label>,
+    /// Slots offered over all tracks; `None` stands for [`CAPACITY_CEILING`].
+    pub capacity: Option<u16>,
+    /// How many bootstrap addresses there are.
+    pub bootstraps: usize,
+    /// The peer table.
+    pub gossip: banyan_gossip::Config,
+    /// The trees.
+    pub tree: banyan_tree::Config,
+    /// The links.
+    pub links: LinkConfig,
+    /// Whom to dial.
+    pub connector: ConnectorConfig,
+    /// Most links, whoever dialled them.
+    pub links_total_max: usize,
+    /// How long an unused link is kept before it is offered for closing.
+    pub link_idle: Duration,
+    /// How long leaving may take.
+    pub leave_timeout: Duration,
+}
+
+impl Config {
+    /// The defaults for a mesh.
+    #[must_use]
+    pub fn new(mesh: MeshName) -> Self {
+        Self {
+            gossip: banyan_gossip::Config::new(mesh.clone()),
+            mesh,
+            label: None,
+            capacity: None,
+            bootstraps: 0,
+            tree: banyan_tree::Config::default(),
+            links: LinkConfig::default(),
+            connector: ConnectorConfig::default(),
+            links_total_max: 512,
+            link_idle: Duration::from_secs(30),
+            leave_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What happened outside.
+#[derive(Debug)]
+pub enum Input {
+    /// A link is up; there is at most one to each peer.
+    LinkUp {
+        /// The peer.
+        peer: PeerId,
+        /// Whether this node dialled it.
+        dialer: bool,
+        /// The bootstrap address that led to it.
+        bootstrap: Option<usize>,
+    },
+    /// A link is gone.
+    LinkDown {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// Bytes came from a linked peer by another way than its control stream.
+    Heard {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A message came over a link.
+    Message {
+        /// The peer at the other end.
+        from: PeerId,
+        /// What it said.
+        message: Control,
+    },
+    /// A dial of a peer failed.
+    DialFailed {
+        /// The peer.
+        peer: PeerId,
+        /// Whether nobody answered, rather than somebody else or a refusal.
+        unreachable: bool,
+    },
+    /// A dial of a bootstrap address failed.
+    BootstrapFailed {
+        /// Which.
+        index: usize,
+        /// Whether it leads to this node itself.
+        to_self: bool,
+    },
+    /// Discovery found a peer.
+    Discovered {
+        /// The peer.
+        peer: PeerId,
+        /// Its addresses.
+        addresses: Vec<String>,
+    },
+    /// The addresses at which others reach this node.
+    Addresses(Vec<String>),
+    /// What the ring of a track holds: `oldest..next`.
+    Ring {
+        /// The track.
+        track: TrackName,
+        /// Oldest object held.
+        oldest: u64,
+        /// The object that comes next.
+        next: u64,
+    },
+    /// A child opened its data stream.
+    ChildOpened {
+        /// The track.
+        track: TrackName,
+        /// The child.
+        peer: PeerId,
+        /// The ticket that it shows.
+        ticket: u64,
+    },
+    /// A child's data stream is gone.
+    ChildClosed {
+        /// The track.
+        track: TrackName,
+        /// The child.
+        peer: PeerId,
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// The data stream from a parent works.
+    ParentOpened {
+        /// The track.
+        track: TrackName,
+        /// The parent.
+        peer: PeerId,
+        /// The ticket it gave.
+        ticket: u64,
+    },
+    /// The data stream from a parent broke, or was refused.
+    ParentClosed {
+        /// The track.
+        track: TrackName,
+        /// The parent.
+        peer: PeerId,
+        /// The ticket it gave.
+        ticket: u64,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// What is to be done outside.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a message over the link to a peer.
+    Send {
+        /// The peer.
+        to: PeerId,
+        /// The message.
+        message: Control,
+    },
+    /// Dial a peer for a link; answer with `LinkUp` or `DialFailed`.
+    Dial {
+        /// The peer.
+        peer: PeerId,
+        /// Where it may be.
+        addresses: Vec<String>,
+    },
+    /// Dial a bootstrap address; answer with `LinkUp` or `BootstrapFailed`.
+    DialBootstrap(usize),
+    /// Close the link to a peer, after what was sent before.
+    CloseLink {
+        /// The peer.
+        peer: PeerId,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// Store this incarnation durably before going on.
+    PersistIncarnation(u64),
+    /// Open the data stream from a parent.
+    Open {
+        /// The track.
+        track: TrackName,
+        /// The parent.
+        parent: PeerId,
+        /// The ticket to show.
+        ticket: u64,
+        /// The epoch that the parent follows.
+        epoch: u64,
+    },
+    /// Close the data stream from a parent.
+    Close {
+        /// The track.
+        track: TrackName,
+        /// The parent.
+        parent: PeerId,
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// Feed a child.
+    Serve {
+        /// The track.
+        track: TrackName,
+        /// The child.
+        child: PeerId,
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// Refuse a child's data stream, or stop feeding it.
+    Drop {
+        /// The track.
+        track: TrackName,
+        /// The child.
+        child: PeerId,
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// Something that people may want to know.
+    Event(Event),
+    /// The node has left the mesh; nothing more will come.
+    Left,
+}
+
+/// What people may want to know.
+#[derive(Debug)]
+pub enum Event {
+    /// From the peer table.
+    Gossip(banyan_gossip::Event),
+    /// From the tree of a track.
+    Tree(TrackName, banyan_tree::Event),
+    /// A link is up.
+    LinkUp(PeerId),
+    /// A link is gone.
+    LinkDown(PeerId, &'static str),
+    /// A track of this node is gone: it was left, or ended and nobody needs it.
+    TrackClosed(TrackName),
+}
+
+/// Why a request of the node's own user cannot be met.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// This node publishes the track already.
+    #[error("the track is already being published by this node")]
+    AlreadyPublished,
+    /// Another live peer publishes it.
+    #[error("the track is published by {0}")]
+    PublishedBy(PeerId),
+    /// The track's name does not fit the row any more.
+    #[error("too many tracks for one row")]
+    TooManyTracks,
+    /// The node is leaving.
+    #[error("the node is leaving")]
+    Leaving,
+}
+
+/// Gossip, trees and links of one node.
+pub struct Mesh {
+    me: PeerId,
+    config: Config,
+    rng: fastrand::Rng,
+    gossip: Gossip,
+    trees: BTreeMap<TrackName, Tree>,
+    slots: SlotPool,
+    links: Links,
+    connector: Connector,
+    addresses: Vec<String>,
+    /// Links that trees asked for and that are being dialled.
+    wanted: BTreeSet<PeerId>,
+    why_closed: BTreeMap<PeerId, &'static str>,
+    table_seen: u64,
+    row_changed: bool,
+    leaving: Option<Instant>,
+    left: bool,
+    next_idle_check: Instant,
+    outputs: VecDeque<Output>,
+}
+
+impl std::fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mesh").field("me", &self.me).field("tracks", &self.trees.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Mesh {
+    /// A node that is alone so far.
+    #[must_use]
+    pub fn new(me: LocalPeer, config: Config, keys: Arc<dyn Keys>, mut rng: fastrand::Rng, now: Instant) -> Self {
+        let capacity = config.capacity.unwrap_or(CAPACITY_CEILING).min(CAPACITY_CEILING);
+        let peer = me.peer;
+        let gossip = Gossip::new(me, config.gossip.clone(), keys, rng.fork(), now);
+        let connector = Connector::new(peer, config.connector.clone(), config.bootstraps, rng.fork(), now);
+        let mut mesh = Self {
+            me: peer,
+            rng,
+            gossip,
+            trees: BTreeMap::new(),
+            slots: SlotPool::new(capacity),
+            links: Links::new(config.links),
+            connector,
+            addresses: Vec::new(),
+            wanted: BTreeSet::new(),
+            why_closed: BTreeMap::new(),
+            table_seen: 0,
+            row_changed: true,
+            leaving: None,
+            left: false,
+            next_idle_check: now + config.link_idle,
+            outputs: VecDeque::new(),
+            config,
+        };
+        mesh.settle(now);
+        mesh
+    }
+
+    // --- Looking ---------------------------------------------------------------------------
+
+    /// This node's id.
+    #[must_use]
+    pub const fn me(&self) -> PeerId {
+        self.me
+    }
+
+    /// What this node is configured to be.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Who is there.
+    #[must_use]
+    pub fn table(&self) -> &PeerTable {
+        self.gossip.table()
+    }
+
+    /// This node's incarnation.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.gossip.incarnation()
+    }
+
+    /// This node's links.
+    #[must_use]
+    pub const fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// The tree of a track in which this node has a part.
+    #[must_use]
+    pub fn tree(&self, track: &TrackName) -> Option<&Tree> {
+        self.trees.get(track)
+    }
+
+    /// The trees in which this node has a part.
+    pub fn trees(&self) -> impl Iterator<Item = (&TrackName, &Tree)> {
+        self.trees.iter()
+    }
+
+    /// The slots of this node.
+    #[must_use]
+    pub const fn slots(&self) -> &SlotPool {
+        &self.slots
+    }
+
+    // --- Requests of the node's own user -----------------------------------------------------
+
+    /// Becomes the origin of a track. Returns the publishing epoch.
+    ///
+    /// # Errors
+    /// [`RequestError`]: nothing has changed.
+    pub fn publish(&mut self, now: Instant, track: &TrackName) -> Result<u64, RequestError> {
+        self.check_not_leaving()?;
+        if self.own_entry(track).is_some_and(|entry| entry.role == Role::Origin) {
+            return Err(RequestError::AlreadyPublished);
+        }
+        let others = || self.table().iter_live().filter_map(|row| Some((row.peer, row.tracks.get(track)?)));
+        if let Some((peer, _)) = others().find(|(peer, entry)| *peer != self.me && entry.role == Role::Origin) {
+            return Err(RequestError::PublishedBy(peer));
+        }
+        // Greater than any epoch in sight, and than what this node used before a restart.
+        let seen = others().map(|(_, entry)| entry.epoch).max().unwrap_or(0);
+        let epoch = self.incarnation().max(seen + 1);
+        self.open_tree(now, track)?;
+        self.tree_input(now, track, banyan_tree::Input::Publish { epoch });
+        self.settle(now);
+        Ok(epoch)
+    }
+
+    /// The track that this node publishes has come to its end; it is served on.
+    pub fn end_publish(&mut self, now: Instant, track: &TrackName) {
+        self.tree_input(now, track, banyan_tree::Input::EndPublish);
+        self.settle(now);
+    }
+
+    /// Takes part in a track.
+    ///
+    /// # Errors
+    /// [`RequestError`]: nothing has changed.
+    pub fn subscribe(&mut self, now: Instant, track: &TrackName) -> Result<(), RequestError> {
+        self.check_not_leaving()?;
+        if self.own_entry(track).is_none_or(|entry| entry.role == Role::Member) {
+            self.open_tree(now, track)?;
+            self.tree_input(now, track, banyan_tree::Input::Subscribe);
+            self.settle(now);
+        }
+        Ok(())
+    }
+
+    /// No longer takes part in a track; children are handed over first.
+    pub fn unsubscribe(&mut self, now: Instant, track: &TrackName) {
+        self.tree_input(now, track, banyan_tree::Input::Unsubscribe);
+        self.settle(now);
+    }
+
+    /// Offers another number of slots.
+    pub fn set_capacity(&mut self, now: Instant, capacity: u16) {
+        self.slots.set_capacity(capacity.min(CAPACITY_CEILING));
+        self.row_changed = true;
+        self.all_trees(now, || banyan_tree::Input::CapacityChanged);
+        self.settle(now);
+    }
+
+    /// Leaves the mesh: hands children over, says goodbye. Ends with [`Output::Left`].
+    pub fn leave(&mut self, now: Instant) {
+        if self.leaving.is_none() {
+            self.leaving = Some(now + self.config.leave_timeout);
+            self.all_trees(now, || banyan_tree::Input::Leave);
+            self.settle(now);
+        }
+    }
+
+    const fn check_not_leaving(&self) -> Result<(), RequestError> {
+        if self.leaving.is_some() { Err(RequestError::Leaving) } else { Ok(()) }
+    }
+
+    fn own_entry(&self, track: &TrackName) -> Option<TrackEntry> {
+        self.trees.get(track)?.entry()
+    }
+
+    fn open_tree(&mut self, now: Instant, track: &TrackName) -> Result<(), RequestError> {
+        if self.trees.contains_key(track) {
+            return Ok(());
+        }
+        let budget: usize = self.trees.keys().chain([track]).map(TrackEntry::budget).sum();
+        if budget > TRACKS_BUDGET_BYTES {
+            return Err(RequestError::TooManyTracks);
+        }
+        let tree = Tree::new(self.me, track.clone(), self.config.tree.clone(), self.rng.fork(), now);
+        self.trees.insert(track.clone(), tree);
+        Ok(())
+    }
+
+    // --- Input -------------------------------------------------------------------------------
+
+    /// Takes what happened outside.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::LinkUp { peer, dialer, bootstrap } => self.on_link_up(now, peer, dialer, bootstrap),
+            Input::LinkDown { peer } => self.on_link_down(now, peer),
+            Input::Heard { peer } => self.on_heard(now, peer),
+            Input::Message { from, message } => self.on_message(now, from, message),
+            Input::DialFailed { peer, unreachable } => {
+                self.connector.peer_failed(now, peer);
+                if unreachable {
+                    self.gossip.handle_input(now, banyan_gossip::Input::Unreachable { peer });
+                }
+                if self.wanted.remove(&peer) {
+                    self.all_trees(now, || banyan_tree::Input::ConnectFailed { peer });
+                }
+            }
+            Input::BootstrapFailed { index, to_self: true } => self.connector.bootstrap_is_me(index),
+            Input::BootstrapFailed { index, to_self: false } => self.connector.bootstrap_failed(now, index),
+            Input::Discovered { peer, addresses } => self.connector.discovered(now, peer, addresses),
+            Input::Addresses(addresses) => {
+                self.row_changed |= self.addresses != addresses;
+                self.addresses = addresses;
+            }
+            Input::Ring { track, oldest, next } => {
+                self.tree_input(now, &track, banyan_tree::Input::Ring { oldest, next });
+            }
+            Input::ChildOpened { track, peer, ticket } if self.trees.contains_key(&track) => {
+                self.tree_input(now, &track, banyan_tree::Input::ChildOpened { peer, ticket });
+            }
+            Input::ChildOpened { track, peer, ticket } => {
+                self.outputs.push_back(Output::Drop { track, child: peer, ticket });
+            }
+            Input::ChildClosed { track, peer, ticket } => {
+                self.tree_input(now, &track, banyan_tree::Input::ChildClosed { peer, ticket });
+            }
+            Input::ParentOpened { track, peer, ticket } => {
+                self.tree_input(now, &track, banyan_tree::Input::ParentOpened { peer, ticket });
+            }
+            Input::ParentClosed { track, peer, ticket, reason } => {
+                self.tree_input(now, &track, banyan_tree::Input::ParentClosed { peer, ticket, reason });
+            }
+        }
+        self.settle(now);
+    }
+
+    fn on_link_up(&mut self, now: Instant, peer: PeerId, dialer: bool, bootstrap: Option<usize>) {
+        self.links.up(now, peer, dialer);
+        let probe = self.connector.linked(now, peer, bootstrap);
+        let needed = dialer || self.wanted.contains(&peer);
+        self.wanted.remove(&peer);
+        self.outputs.push_back(Output::Event(Event::LinkUp(peer)));
+        if self.links.len() > self.config.links_total_max && !needed {
+            self.close_link(peer, ByeReason::Busy, "too many links");
+            return;
+        }
+        self.gossip.handle_input(now, banyan_gossip::Input::LinkUp { peer });
+        self.all_trees(now, || banyan_tree::Input::LinkUp { peer });
+        if probe && !self.in_trees().contains(&peer) {
+            self.send(peer, Control::Release);
+        }
+    }
+
+    fn on_link_down(&mut self, now: Instant, peer: PeerId) {
+        let Some(link) = self.links.down(&peer) else {
+            return;
+        };
+        let why = self.why_closed.remove(&peer).unwrap_or("connection closed");
+        self.connector.unlinked(now, peer);
+        self.gossip.handle_input(now, banyan_gossip::Input::LinkDown { peer, graceful: link.graceful });
+        self.all_trees(now, || banyan_tree::Input::LinkDown { peer });
+        self.outputs.push_back(Output::Event(Event::LinkDown(peer, why)));
+    }
+
+    fn on_heard(&mut self, now: Instant, peer: PeerId) {
+        if self.links.heard(now, &peer) {
+            self.all_trees(now, || banyan_tree::Input::Heard { peer });
+        }
+    }
+
+    fn on_message(&mut self, now: Instant, from: PeerId, message: Control) {
+        if self.links.link(&from).is_none() {
+            return;
+        }
+        self.on_heard(now, from);
+        match message {
+            Control::Gossip(message) => {
+                self.gossip.handle_input(now, banyan_gossip::Input::Message { from, message });
+            }
+            Control::Tree { track, message } => self.on_tree_message(now, from, track, message),
+            Control::Ping(nonce) => self.send(from, Control::Pong(nonce)),
+            Control::Pong(nonce) => self.links.pong(now, &from, nonce),
+            Control::Release if !self.in_trees().contains(&from) => {
+                self.close_link(from, ByeReason::Surplus, "not needed");
+            }
+            Control::Release => {}
+            Control::Bye(_) => {
+                if let Some(link) = self.links.link_mut(&from) {
+                    link.graceful = true;
+                }
+                self.why_closed.entry(from).or_insert("closed by the peer");
+            }
+        }
+    }
+
+    fn on_tree_message(&mut self, now: Instant, from: PeerId, track: TrackName, message: banyan_tree::Message) {
+        if self.trees.contains_key(&track) {
+            self.tree_input(now, &track, banyan_tree::Input::Message { from, message });
+        } else if let Some(message) = message.refusal_of_stranger() {
+            self.send(from, Control::Tree { track, message });
+        }
+    }
+
+    // --- Time --------------------------------------------------------------------------------
+
+    /// When [`Mesh::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.left {
+            return None;
+        }
+        let trees = self.trees.values().filter_map(Tree::poll_timeout);
+        let own = [self.gossip.poll_timeout(), self.links.deadline(), self.connector.deadline(), self.leaving];
+        trees.chain(own.into_iter().flatten()).chain([self.next_idle_check]).min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.links.deadline().is_some_and(|at| at <= now) {
+            for finding in self.links.watch(now) {
+                match finding {
+                    Finding::Ping(peer, nonce) => self.send(peer, Control::Ping(nonce)),
+                    Finding::Silent(peer) => self.all_trees(now, || banyan_tree::Input::Silent { peer }),
+                    Finding::Lost(peer) => {
+                        self.why_closed.insert(peer, "silent for too long");
+                        self.outputs.push_back(Output::CloseLink { peer, reason: "silent for too long" });
+                        self.on_link_down(now, peer);
+                    }
+                }
+            }
+        }
+        if self.gossip.poll_timeout().is_some_and(|at| at <= now) {
+            self.gossip.handle_timeout(now);
+        }
+        let due = self.trees.iter().filter(|(_, tree)| tree.poll_timeout().is_some_and(|at| at <= now));
+        for track in due.map(|(track, _)| track.clone()).collect::<Vec<_>>() {
+            self.with_tree(&track, |tree, cx| tree.handle_timeout(now, cx));
+        }
+        if self.connector.deadline().is_some_and(|at| at <= now) && self.leaving.is_none() {
+            self.reconcile(now);
+        }
+        if self.next_idle_check <= now {
+            self.release_idle_links(now);
+        }
+        self.settle(now);
+    }
+
+    fn reconcile(&mut self, now: Instant) {
+        let linked: BTreeSet<PeerId> = self.links.iter().map(|(peer, _)| *peer).collect();
+        let in_trees = self.in_trees();
+        for dial in self.connector.reconcile(now, self.gossip.table(), &linked, &in_trees) {
+            self.outputs.push_back(match dial {
+                Dial::Peer(peer, addresses) => Output::Dial { peer, addresses },
+                Dial::Bootstrap(index) => Output::DialBootstrap(index),
+            });
+        }
+    }
+
+    /// Offers links for closing that this node dialled, that are more than it keeps and that no
+    /// tree has used for a while.
+    fn release_idle_links(&mut self, now: Instant) {
+        self.next_idle_check = now + self.config.link_idle / 4;
+        let in_trees = self.in_trees();
+        for peer in &in_trees {
+            if let Some(link) = self.links.link_mut(peer) {
+                link.used = now;
+            }
+        }
+        let idle = |link: &Link| now.saturating_duration_since(link.used) >= self.config.link_idle;
+        let random = self.links.iter().filter(|(peer, _)| !in_trees.contains(peer)).count();
+        let surplus = random.saturating_sub(2 * self.config.connector.max_links.max(1));
+        let release = self.links.iter().filter(|(_, link)| link.dialer && idle(link)).take(surplus);
+        for peer in release.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            self.send(peer, Control::Release);
+        }
+    }
+
+    /// The peers whose links some tree uses.
+    fn in_trees(&self) -> BTreeSet<PeerId> {
+        self.trees.values().flat_map(Tree::link_peers).collect()
+    }
+
+    // --- Output ------------------------------------------------------------------------------
+
+    /// The next thing to do outside.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn send(&mut self, to: PeerId, message: Control) {
+        self.outputs.push_back(Output::Send { to, message });
+    }
+
+    fn close_link(&mut self, peer: PeerId, bye: ByeReason, reason: &'static str) {
+        if let Some(link) = self.links.link_mut(&peer) {
+            link.graceful = true;
+            self.why_closed.insert(peer, reason);
+            self.send(peer, Control::Bye(bye));
+            self.outputs.push_back(Output::CloseLink { peer, reason });
+        }
+    }
+
+    fn with_tree(&mut self, track: &TrackName, act: impl FnOnce(&mut Tree, &mut Context<'_>)) {
+        if let Some(tree) = self.trees.get_mut(track) {
+            let mut cx = Context { peers: self.gossip.table(), slots: &mut self.slots, links: &self.links };
+            act(tree, &mut cx);
+        }
+    }
+
+    fn tree_input(&mut self, now: Instant, track: &TrackName, input: banyan_tree::Input) {
+        self.with_tree(track, |tree, cx| tree.handle_input(now, cx, input));
+    }
+
+    fn all_trees(&mut self, now: Instant, input: impl Fn() -> banyan_tree::Input) {
+        for tree in self.trees.values_mut() {
+            let mut cx = Context { peers: self.gossip.table(), slots: &mut self.slots, links: &self.links };
+            tree.handle_input(now, &mut cx, input());
+        }
+    }
+
+    /// Lets gossip and trees react to one another until all is quiet.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            self.collect_gossip(now);
+            if self.gossip.table().revision() != self.table_seen {
+                self.table_seen = self.gossip.table().revision();
+                self.connector.wake(now + Duration::from_millis(20));
+                self.all_trees(now, || banyan_tree::Input::TableChanged);
+            }
+            self.collect_trees(now);
+            if !std::mem::take(&mut self.row_changed) {
+                break;
+            }
+            let body = self.row_body();
+            self.gossip.handle_input(now, banyan_gossip::Input::Update(body));
+        }
+        let parents = self.trees.values().filter_map(|tree| tree.parent()).collect();
+        self.links.set_parents(now, parents);
+        self.links.schedule();
+        self.finish_leaving(now);
+    }
+
+    fn collect_gossip(&mut self, now: Instant) {
+        while let Some(output) = self.gossip.poll_output() {
+            match output {
+                banyan_gossip::Output::Send { to, message } => self.send(to, Control::Gossip(message)),
+                banyan_gossip::Output::Event(event) => {
+                    if matches!(event, banyan_gossip::Event::Died { .. }) {
+                        self.connector.alarm(now);
+                    }
+                    self.outputs.push_back(Output::Event(Event::Gossip(event)));
+                }
+                banyan_gossip::Output::PersistIncarnation(incarnation) => {
+                    self.outputs.push_back(Output::PersistIncarnation(incarnation));
+                }
+            }
+        }
+    }
+
+    fn collect_trees(&mut self, now: Instant) {
+        let tracks: Vec<TrackName> = self.trees.keys().cloned().collect();
+        for track in tracks {
+            while let Some(output) = self.trees.get_mut(&track).and_then(Tree::poll_output) {
+                self.on_tree_output(now, &track, output);
+            }
+        }
+    }
+
+    fn on_tree_output(&mut self, now: Instant, track: &TrackName, output: banyan_tree::Output) {
+        use banyan_tree::Output as Tree;
+        let track = track.clone();
+        match output {
+            Tree::Send { to, message } => self.send(to, Control::Tree { track, message }),
+            Tree::Connect { peer } => self.connect(now, &track, peer),
+            Tree::Open { parent, ticket, epoch, .. } => {
+                self.outputs.push_back(Output::Open { track, parent, ticket, epoch });
+            }
+            Tree::Close { parent, ticket } => self.outputs.push_back(Output::Close { track, parent, ticket }),
+            Tree::Serve { child, ticket } => self.outputs.push_back(Output::Serve { track, child, ticket }),
+            Tree::Reject { child, ticket } | Tree::Drop { child, ticket } => {
+                self.outputs.push_back(Output::Drop { track, child, ticket });
+            }
+            Tree::RowChanged => self.row_changed = true,
+            Tree::Event(event) => self.outputs.push_back(Output::Event(Event::Tree(track, event))),
+            Tree::Left => {
+                self.trees.remove(&track);
+                self.row_changed = true;
+                self.outputs.push_back(Output::Event(Event::TrackClosed(track)));
+            }
+        }
+    }
+
+    fn connect(&mut self, now: Instant, track: &TrackName, peer: PeerId) {
+        if self.links.link(&peer).is_some() || peer == self.me {
+            return;
+        }
+        if self.connector.is_dialling(&peer) {
+            self.wanted.insert(peer);
+        } else if let Some(Dial::Peer(peer, addresses)) = self.connector.dial_now(now, self.gossip.table(), peer) {
+            self.wanted.insert(peer);
+            self.outputs.push_back(Output::Dial { peer, addresses });
+        } else {
+            self.tree_input(now, track, banyan_tree::Input::ConnectFailed { peer });
+        }
+    }
+
+    fn row_body(&self) -> RowBody {
+        RowBody {
+            label: self.config.label.clone(),
+            addresses: self.addresses.clone(),
+            tags: BTreeMap::new(),
+            capacity: self.slots.capacity(),
+            free: self.slots.free(),
+            tracks: self.trees.iter().filter_map(|(track, tree)| Some((track.clone(), tree.entry()?))).collect(),
+            library: None,
+        }
+    }
+
+    fn finish_leaving(&mut self, now: Instant) {
+        let Some(deadline) = self.leaving else {
+            return;
+        };
+        if self.left || !(self.trees.is_empty() || now >= deadline) {
+            return;
+        }
+        self.left = true;
+        self.gossip.handle_input(now, banyan_gossip::Input::Leave);
+        self.collect_gossip(now);
+        for peer in self.links.iter().map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            self.close_link(peer, ByeReason::Leaving, "leaving");
+        }
+        self.outputs.push_back(Output::Left);
+    }
+}

@@ -1,14 +1,32 @@
 //! The public handle of a node.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use banyan_gossip::{Label, MeshName, PeerId, TrackName};
+use banyan_gossip::{Ed25519Keys, Label, LocalPeer, MeshName, PeerId, TrackName};
 use bytes::Bytes;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::{
-    relay::Mode,
-    views::{EventView, Peers, Status, Tracks, TreeView},
+pub use super::subscriber::Subscriber;
+use super::{
+    control::{Hello, PROTOCOL_VERSION},
+    core::{self, Parts, Request},
+    data_dir::{DataDir, Identity},
+    host::{self, HostConfig, HostError, Limits, Multiaddr},
+    line::Line,
 };
+use crate::{
+    mesh::{self, Mesh},
+    relay::{Mode, OBJECT_BYTES_MAX, TrackConfig},
+    views::{Event, EventView, Peers, Status, Tracks, TreeView},
+};
+
+/// Requests of users that wait to be handled.
+const REQUESTS: usize = 64;
+/// Events that a reader may be behind.
+const EVENTS: usize = 1024;
+/// Where a node listens when it is not told: any free port.
+const DEFAULT_LISTEN: [&str; 4] =
+    ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/tcp/0", "/ip6/::/udp/0/quic-v1"];
 
 /// Where a subscription starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -240,128 +258,276 @@ impl Builder {
     /// # Errors
     /// [`BuildError`]: nothing is left running.
     pub async fn start(self) -> Result<Node, BuildError> {
-        todo!()
+        let parse = |texts: &[String]| texts.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>();
+        let bootstraps = parse(&self.bootstrap)?;
+        let listen = if self.listen.is_empty() {
+            parse(&DEFAULT_LISTEN.map(str::to_owned))?
+        } else {
+            parse(&self.listen)?
+        };
+        let (data_dir, identity) = match &self.data_dir {
+            Some(path) => DataDir::open(path).map(|(dir, identity)| (Some(dir), identity))?,
+            None => {
+                let failed = |source| BuildError::DataDir { path: "/dev/urandom".into(), source };
+                (None, Identity::ephemeral().map_err(failed)?)
+            }
+        };
+        let keys = Ed25519Keys::from_seed(&identity.seed);
+        let me = LocalPeer { peer: keys.peer_id(), incarnation: identity.incarnation };
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            mesh: self.mesh.clone(),
+            incarnation: identity.incarnation,
+            instance: fastrand::u64(..),
+        };
+        let host_config =
+            HostConfig { seed: identity.seed, mesh: self.mesh.clone(), listen, mdns: self.mdns, limits: Limits::default() };
+        let (host, host_events) = host::start(host_config).await.map_err(|error| match error {
+            HostError::Listen { address, reason } => BuildError::Listen { address: address.to_string(), reason },
+            other => BuildError::Listen { address: "any address".to_owned(), reason: other.to_string() },
+        })?;
+        let mesh = Mesh::new(me, self.mesh_config(bootstraps.len()), Arc::new(keys), fastrand::Rng::new(), Instant::now());
+        let (requests, from_users) = mpsc::channel(REQUESTS);
+        let (events, _) = broadcast::channel(EVENTS);
+        let node = Node { me: mesh.me(), requests, events: events.clone() };
+        tokio::spawn(core::run(Parts {
+            mesh,
+            host,
+            host_events,
+            requests: from_users,
+            events,
+            data_dir,
+            bootstraps,
+            hello,
+            track_config: TrackConfig::default(),
+        }));
+        Ok(node)
+    }
+
+    fn mesh_config(&self, bootstraps: usize) -> mesh::Config {
+        let mut config = mesh::Config::new(self.mesh.clone());
+        config.label = self.label.clone();
+        config.capacity = self.capacity;
+        config.bootstraps = bootstraps;
+        config.tree.root_slots = self.root_slots;
+        config.tree.max_depth = self.max_depth;
+        config.connector.max_links = usize::from(self.max_links);
+        config
     }
 }
 
-/// A running node. Clones share it.
+impl Default for Builder {
+    fn default() -> Self {
+        let mesh = mesh::Config::new(MeshName::new("default").expect("it follows the rules"));
+        Self {
+            label: None,
+            data_dir: None,
+            listen: Vec::new(),
+            bootstrap: Vec::new(),
+            mdns: true,
+            capacity: None,
+            root_slots: mesh.tree.root_slots,
+            max_depth: mesh.tree.max_depth,
+            max_links: u16::try_from(mesh.connector.max_links).expect("the default is small"),
+            mesh: mesh.mesh,
+        }
+    }
+}
+
+fn address(text: &str) -> Result<Multiaddr, BuildError> {
+    host::parse_address(text)
+        .map_err(|error| BuildError::Address { address: error.text, reason: error.reason.to_owned() })
+}
+
+/// A running node. Clones share it; when all are dropped, the node leaves the mesh.
 #[derive(Debug, Clone)]
-pub struct Node {}
+pub struct Node {
+    me: PeerId,
+    requests: mpsc::Sender<Request>,
+    events: broadcast::Sender<EventView>,
+}
 
 impl Node {
     /// Starts describing a node.
     #[must_use]
     pub fn builder() -> Builder {
-        todo!()
+        Builder::default()
     }
 
     /// This node's id.
     #[must_use]
-    pub fn peer_id(&self) -> PeerId {
-        todo!()
+    pub const fn peer_id(&self) -> PeerId {
+        self.me
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| NodeError::Shutdown)?;
+        answer.await.map_err(|_| NodeError::Shutdown)
     }
 
     /// What this node says of itself.
+    ///
+    /// # Errors
+    /// [`NodeError::Shutdown`].
     pub async fn status(&self) -> Result<Status, NodeError> {
-        todo!()
+        self.ask(Request::Status).await
     }
 
     /// Every known peer but oneself.
+    ///
+    /// # Errors
+    /// [`NodeError::Shutdown`].
     pub async fn peers(&self) -> Result<Peers, NodeError> {
-        todo!()
+        self.ask(Request::Peers).await
     }
 
     /// Every known track.
+    ///
+    /// # Errors
+    /// [`NodeError::Shutdown`].
     pub async fn tracks(&self) -> Result<Tracks, NodeError> {
-        todo!()
+        self.ask(Request::Tracks).await
     }
 
     /// The tree of a track as this node's table sees it.
     ///
     /// # Errors
-    /// [`NodeError::UnknownTrack`] if no peer publishes or follows it.
+    /// [`NodeError::UnknownTrack`] if no peer publishes or follows it; [`NodeError::Shutdown`].
     pub async fn tree(&self, track: &TrackName) -> Result<TreeView, NodeError> {
-        let _ = track;
-        todo!()
+        self.ask(|reply| Request::Tree(track.clone(), reply)).await?
     }
 
     /// What happens from now on.
     #[must_use]
     pub fn events(&self) -> EventStream {
-        todo!()
+        EventStream { events: self.events.subscribe(), last: None }
     }
 
     /// Starts publishing a track from object id 0 of a new epoch.
     ///
     /// # Errors
-    /// [`NodeError::AlreadyPublished`], [`NodeError::Conflict`], [`NodeError::TooManyTracks`].
+    /// [`NodeError::AlreadyPublished`], [`NodeError::Conflict`], [`NodeError::TooManyTracks`],
+    /// [`NodeError::Shutdown`].
     pub async fn publish(&self, track: TrackName, options: PublishOptions) -> Result<Publisher, NodeError> {
-        let _ = (track, options);
-        todo!()
+        let line = self.ask(|reply| Request::Publish(track.clone(), options.mode, reply)).await??;
+        Ok(Publisher { acks: line.acks.subscribe(), line, track, finished: false })
     }
 
     /// Subscribes to a track, which need not be published yet.
     ///
     /// # Errors
-    /// [`NodeError::TooManyTracks`].
+    /// [`NodeError::TooManyTracks`], [`NodeError::Shutdown`].
     pub async fn subscribe(&self, track: TrackName, options: SubscribeOptions) -> Result<Subscriber, NodeError> {
-        let _ = (track, options);
-        todo!()
+        let (shared, place) = self.ask(|reply| Request::Subscribe(track, options.from, reply)).await??;
+        Ok(Subscriber::new(shared, place))
     }
 
     /// Leaves the mesh: says goodbye, hands the children over, closes everything. At most 3 s.
     pub async fn shutdown(&self) {
-        todo!()
+        let _ = self.ask(Request::Shutdown).await;
     }
 }
 
 /// What happens on a node.
 #[derive(Debug)]
-pub struct EventStream {}
+pub struct EventStream {
+    events: broadcast::Receiver<EventView>,
+    last: Option<EventView>,
+}
 
 impl EventStream {
-    /// The next event; `None` when the node has shut down. A slow reader gets [`crate::views::Event::Missed`].
+    /// The next event; `None` when the node has shut down. A slow reader gets
+    /// [`Missed`](Event::Missed), under the number of the event before.
     pub async fn next(&mut self) -> Option<EventView> {
-        todo!()
+        match self.events.recv().await {
+            Ok(event) => {
+                self.last = Some(event.clone());
+                Some(event)
+            }
+            Err(broadcast::error::RecvError::Lagged(events)) => {
+                let (seq, at_ms) = self.last.as_ref().map_or((0, 0), |last| (last.seq, last.at_ms));
+                Some(EventView { seq, at_ms, event: Event::Missed { events } })
+            }
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
     }
 }
 
 /// Publishes objects on a track. Dropping it ends the track as [`Publisher::finish`] does.
 #[derive(Debug)]
-pub struct Publisher {}
+pub struct Publisher {
+    track: TrackName,
+    line: Arc<Line>,
+    acks: watch::Receiver<()>,
+    finished: bool,
+}
 
 impl Publisher {
     /// The publishing epoch.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        todo!()
+        self.line.epoch
     }
 
     /// Publishes an object; waits while a reliable track is held up. Returns the object's id.
+    /// Cancel-safe: a cancelled call has published nothing.
     ///
     /// # Errors
     /// [`NodeError::ObjectTooLarge`], [`NodeError::TakenOver`], [`NodeError::Shutdown`].
     pub async fn send(&mut self, payload: Bytes) -> Result<u64, NodeError> {
-        let _ = payload;
-        todo!()
+        if payload.len() > OBJECT_BYTES_MAX {
+            return Err(NodeError::ObjectTooLarge(payload.len()));
+        }
+        loop {
+            self.acks.borrow_and_update();
+            self.check()?;
+            if let Some(id) = self.try_publish(&payload) {
+                return Ok(id);
+            }
+            // The line holds the bell, so it cannot be gone.
+            let _ = self.acks.changed().await;
+        }
+    }
+
+    fn check(&self) -> Result<(), NodeError> {
+        if self.line.is_taken_over() {
+            return Err(NodeError::TakenOver(self.track.clone()));
+        }
+        if self.line.lock().end().is_some() { Err(NodeError::Shutdown) } else { Ok(()) }
+    }
+
+    fn try_publish(&self, payload: &Bytes) -> Option<u64> {
+        let mut track = self.line.lock();
+        if !track.may_publish(payload.len()) {
+            return None;
+        }
+        let id = track.publish(Instant::now(), payload);
+        drop(track);
+        self.line.data.send_replace(());
+        Some(id)
     }
 
     /// Ends the track; subscribers still get what was sent.
     ///
     /// # Errors
     /// As [`Publisher::send`].
-    pub async fn finish(self) -> Result<(), NodeError> {
-        todo!()
+    pub async fn finish(mut self) -> Result<(), NodeError> {
+        let result = self.check();
+        self.end();
+        result
+    }
+
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.finished, true) {
+            self.line.lock().finish();
+            self.line.data.send_replace(());
+        }
     }
 }
 
-/// Receives the objects of a track. Dropping it unsubscribes.
-#[derive(Debug)]
-pub struct Subscriber {}
-
-impl Subscriber {
-    /// The next item. Cancel-safe. After [`Item::End`], always `End` again.
-    pub async fn next(&mut self) -> Item {
-        todo!()
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -35,7 +35,7 @@ pub(super) type DialId = u64;
 #[derive(Debug)]
 pub(super) enum Purpose {
     /// A link: the dialer opens the control stream.
-    Link { peer: Option<PeerId>, addresses: Vec<Multiaddr> },
+    Link { dial: u64, peer: Option<PeerId>, addresses: Vec<Multiaddr> },
     /// A connection for data streams.
     Data { peer: PeerId },
 }

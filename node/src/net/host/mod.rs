@@ -180,6 +180,8 @@ pub enum HostEvent {
         stream: Stream,
         /// Whether this host dialled.
         dialer: bool,
+        /// The number of the [`Host::try_dial`] that led here.
+        dial: Option<u64>,
         /// The remote's address; of an incoming connection its port says nothing.
         address: Multiaddr,
     },
@@ -199,6 +201,8 @@ pub enum HostEvent {
     },
     /// A [`Host::try_dial`] led to no link.
     DialFailed {
+        /// Its number.
+        dial: u64,
         /// The peer, as it was asked for.
         peer: Option<PeerId>,
         /// The addresses, as they were asked for.
@@ -227,7 +231,7 @@ pub enum HostEvent {
 /// What the swarm task is told.
 #[derive(Debug)]
 enum Command {
-    Dial { peer: Option<PeerId>, addresses: Vec<Multiaddr> },
+    Dial { dial: u64, peer: Option<PeerId>, addresses: Vec<Multiaddr> },
     OpenData { peer: PeerId, addresses: Vec<Multiaddr>, reply: Reply },
     CloseLink { connection: ConnectionId },
     Disconnect { peer: PeerId },
@@ -277,14 +281,14 @@ impl Host {
     }
 
     /// Dials a link; answered by exactly one [`HostEvent::Link`] (with `dialer`) or
-    /// [`HostEvent::DialFailed`].
+    /// [`HostEvent::DialFailed`], which carry the number `dial`.
     ///
     /// Addresses may hold DNS names, resolved anew each time, and `/p2p/…`; at most 16 are used. TCP is tried
     /// before QUIC; addresses of a known peer at once, of an unknown one in turn. `false`: the
     /// command queue is full, nothing was done and nothing will be answered.
     #[must_use]
-    pub fn try_dial(&self, peer: Option<PeerId>, addresses: Vec<Multiaddr>) -> bool {
-        self.commands.try_send(Command::Dial { peer, addresses }).is_ok()
+    pub fn try_dial(&self, dial: u64, peer: Option<PeerId>, addresses: Vec<Multiaddr>) -> bool {
+        self.commands.try_send(Command::Dial { dial, peer, addresses }).is_ok()
     }
 
     /// Opens a data stream: on a data connection, which is dialled if there is none and closed 10 s

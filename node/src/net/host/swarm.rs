@@ -184,7 +184,7 @@ impl Driver {
     fn on_command(&mut self, command: Command) {
         let now = Instant::now();
         match command {
-            Command::Dial { peer, addresses } => self.dial_link(peer, addresses),
+            Command::Dial { dial, peer, addresses } => self.dial_link(dial, peer, addresses),
             Command::OpenData { peer, addresses, reply } => self.open_data(peer, addresses, reply),
             Command::CloseLink { connection, .. } => {
                 self.swarm.close_connection(connection);
@@ -201,15 +201,15 @@ impl Driver {
 
     // Dials.
 
-    fn dial_link(&mut self, peer: Option<PeerId>, addresses: Vec<Multiaddr>) {
+    fn dial_link(&mut self, dial: u64, peer: Option<PeerId>, addresses: Vec<Multiaddr>) {
         if peer.is_some_and(|peer| ids::to_libp2p(&peer) == *self.swarm.local_peer_id()) {
-            self.outbox.push_back(HostEvent::DialFailed { peer, addresses, reason: DialFailure::SelfDial });
+            self.outbox.push_back(HostEvent::DialFailed { dial, peer, addresses, reason: DialFailure::SelfDial });
             return;
         }
-        let purpose = Purpose::Link { peer, addresses: addresses.clone() };
+        let purpose = Purpose::Link { dial, peer, addresses: addresses.clone() };
         let Some(id) = self.dials.start(purpose) else {
             let reason = DialFailure::Denied("too many dials are under way".into());
-            self.outbox.push_back(HostEvent::DialFailed { peer, addresses, reason });
+            self.outbox.push_back(HostEvent::DialFailed { dial, peer, addresses, reason });
             return;
         };
         self.resolve(id, addresses);
@@ -281,9 +281,9 @@ impl Driver {
         let Some(dial) = self.dials.finish(id) else { return };
         let reason = dial.failure.unwrap_or_else(|| DialFailure::BadAddress("no address is known".into()));
         match dial.purpose {
-            Purpose::Link { peer, addresses } => {
+            Purpose::Link { dial, peer, addresses } => {
                 tracing::debug!(?peer, ?addresses, "no link: {reason}");
-                self.outbox.push_back(HostEvent::DialFailed { peer, addresses, reason });
+                self.outbox.push_back(HostEvent::DialFailed { dial, peer, addresses, reason });
             }
             Purpose::Data { peer } => {
                 let link = self.link_of(&peer);
@@ -419,12 +419,14 @@ impl Driver {
         };
         match event {
             Event::Control { stream, dialer } => {
-                if let Some(id) = self.dials.detach(connection) {
-                    self.dials.finish(id);
-                }
+                let finished = self.dials.detach(connection).and_then(|id| self.dials.finish(id));
+                let dial = finished.and_then(|finished| match finished.purpose {
+                    Purpose::Link { dial, .. } => Some(dial),
+                    Purpose::Data { .. } => None,
+                });
                 self.links.insert(connection, peer);
                 let address = self.remotes.get(&connection).cloned().unwrap_or_else(Multiaddr::empty);
-                self.outbox.push_back(HostEvent::Link { peer, connection, stream, dialer, address });
+                self.outbox.push_back(HostEvent::Link { peer, connection, stream, dialer, dial, address });
             }
             Event::ControlFailed(failure) => {
                 self.swarm.close_connection(connection);

@@ -61,7 +61,7 @@ impl Test {
 
     async fn link(&mut self) -> Link {
         self.wait(|event| match event {
-            HostEvent::Link { peer, connection, stream, dialer, address } => {
+            HostEvent::Link { peer, connection, stream, dialer, address, .. } => {
                 Some(Link { peer, connection, stream, dialer, address })
             }
             _ => None,
@@ -91,7 +91,7 @@ impl Test {
     }
 
     fn dial(&self, peer: Option<PeerId>, addresses: &[Multiaddr]) {
-        assert!(self.host.try_dial(peer, addresses.to_vec()));
+        assert!(self.host.try_dial(0, peer, addresses.to_vec()));
     }
 }
 
@@ -448,7 +448,7 @@ async fn unread_events_are_kept_and_links_flow_on() {
     let me = a.id();
     let mut refused = 0;
     for _ in 0..640 {
-        while !a.host.try_dial(Some(me), vec![]) && refused < 10_000 {
+        while !a.host.try_dial(0, Some(me), vec![]) && refused < 10_000 {
             refused += 1;
             tokio::task::yield_now().await;
         }

@@ -1,0 +1,329 @@
+//! Whom to dial: the bootstrap addresses, what discovery found, a few random members, old
+//! acquaintances that may be back, and whoever a tree asks for (C1, C2, C10).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use banyan_gossip::{PeerId, table::{PeerTable, Status}};
+
+/// How links are sought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectorConfig {
+    /// Links kept to random members beside those that trees use; 0 switches them off.
+    pub max_links: usize,
+    /// First and longest wait after a failed dial.
+    pub backoff: (Duration, Duration),
+    /// Most dials under way at a time, those for trees not counted.
+    pub dials_max: usize,
+    /// Between dials of a random unlinked member to see whether it is there: ordinarily, and for
+    /// `alarm` after somebody was declared dead. Links are watched by their two ends; only a probe
+    /// notices the death of a node whose neighbours all died with it.
+    pub probe: (Duration, Duration),
+    /// See `probe`.
+    pub alarm: Duration,
+    /// Between dials of a member that is thought dead, and of an unlinked bootstrap address while
+    /// there are other links.
+    pub revisit: Duration,
+}
+
+impl Default for ConnectorConfig {
+    fn default() -> Self {
+        Self {
+            max_links: 6,
+            backoff: (Duration::from_secs(1), Duration::from_secs(30)),
+            dials_max: 4,
+            probe: (Duration::from_secs(30), Duration::from_millis(500)),
+            alarm: Duration::from_secs(20),
+            revisit: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Most peers remembered from discovery that are not in the table, and most backoffs.
+const REMEMBERED_MAX: usize = 1024;
+/// A dial that is not answered within this is forgotten.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Clone, Copy)]
+struct Backoff {
+    failures: u32,
+    until: Instant,
+}
+
+#[derive(Debug)]
+struct Bootstrap {
+    peer: Option<PeerId>,
+    dialling: bool,
+    backoff: Option<Backoff>,
+    next: Instant,
+}
+
+/// A dial to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Dial {
+    /// This peer at these addresses.
+    Peer(PeerId, Vec<String>),
+    /// The bootstrap address of this index.
+    Bootstrap(usize),
+}
+
+/// Decides whom to dial.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    me: PeerId,
+    config: ConnectorConfig,
+    rng: fastrand::Rng,
+    bootstraps: Vec<Bootstrap>,
+    discovered: BTreeMap<PeerId, Vec<String>>,
+    dialling: BTreeMap<PeerId, Instant>,
+    backoffs: BTreeMap<PeerId, Backoff>,
+    /// When a member that is thought dead may be dialled next.
+    revisit_at: Instant,
+    probe_at: Instant,
+    alarmed_until: Instant,
+    /// Dials under way that are probes.
+    probes: BTreeSet<PeerId>,
+    next_pass: Option<Instant>,
+}
+
+impl Connector {
+    pub(crate) fn new(me: PeerId, config: ConnectorConfig, bootstraps: usize, rng: fastrand::Rng, now: Instant) -> Self {
+        let bootstraps =
+            (0..bootstraps).map(|_| Bootstrap { peer: None, dialling: false, backoff: None, next: now }).collect();
+        Self {
+            me,
+            config,
+            rng,
+            bootstraps,
+            discovered: BTreeMap::new(),
+            dialling: BTreeMap::new(),
+            backoffs: BTreeMap::new(),
+            revisit_at: now,
+            probe_at: now,
+            alarmed_until: now,
+            probes: BTreeSet::new(),
+            next_pass: Some(now),
+        }
+    }
+
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.next_pass
+    }
+
+    /// Something changed: look again soon.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        self.next_pass = Some(self.next_pass.map_or(now, |at| at.min(now)));
+    }
+
+    pub(crate) fn discovered(&mut self, now: Instant, peer: PeerId, addresses: Vec<String>) {
+        if peer == self.me || (self.discovered.len() >= REMEMBERED_MAX && !self.discovered.contains_key(&peer)) {
+            return;
+        }
+        self.discovered.insert(peer, addresses);
+        self.wake(now);
+    }
+
+    /// A tree wants this link now. `None`: no address is known.
+    pub(crate) fn dial_now(&mut self, now: Instant, peers: &PeerTable, peer: PeerId) -> Option<Dial> {
+        let addresses = self.addresses(peers, &peer)?;
+        self.dialling.insert(peer, now);
+        Some(Dial::Peer(peer, addresses))
+    }
+
+    pub(crate) fn is_dialling(&self, peer: &PeerId) -> bool {
+        self.dialling.contains_key(peer)
+    }
+
+    /// A link is up. Says whether it was a mere probe.
+    pub(crate) fn linked(&mut self, now: Instant, peer: PeerId, bootstrap: Option<usize>) -> bool {
+        self.dialling.remove(&peer);
+        self.backoffs.remove(&peer);
+        self.discovered.remove(&peer);
+        if let Some(entry) = bootstrap.and_then(|index| self.bootstraps.get_mut(index)) {
+            *entry = Bootstrap { peer: Some(peer), dialling: false, backoff: None, next: now };
+        }
+        self.wake(now);
+        self.probes.remove(&peer)
+    }
+
+    /// Somebody was declared dead: see who else is gone.
+    pub(crate) fn alarm(&mut self, now: Instant) {
+        if self.alarmed_until <= now {
+            self.probe_at = now;
+        }
+        self.alarmed_until = now + self.config.alarm;
+        self.wake(now);
+    }
+
+    pub(crate) fn unlinked(&mut self, now: Instant, peer: PeerId) {
+        // Not at once: both ends would dial, and a peer that dies takes a moment to be gone.
+        self.fail(now, peer);
+        self.wake(now);
+    }
+
+    pub(crate) fn peer_failed(&mut self, now: Instant, peer: PeerId) {
+        self.dialling.remove(&peer);
+        self.probes.remove(&peer);
+        self.discovered.remove(&peer);
+        self.fail(now, peer);
+        self.wake(now);
+    }
+
+    pub(crate) fn bootstrap_failed(&mut self, now: Instant, index: usize) {
+        let Some(failures) = self.bootstraps.get(index).map(|entry| entry.backoff.map_or(0, |b| b.failures)) else {
+            return;
+        };
+        let backoff = self.next_backoff(now, failures);
+        let entry = &mut self.bootstraps[index];
+        (entry.dialling, entry.backoff, entry.next) = (false, Some(backoff), backoff.until);
+        self.wake(now);
+    }
+
+    /// The bootstrap address leads to this node itself: never dial it again.
+    pub(crate) fn bootstrap_is_me(&mut self, index: usize) {
+        if let Some(entry) = self.bootstraps.get_mut(index) {
+            (entry.peer, entry.dialling) = (Some(self.me), false);
+        }
+    }
+
+    fn fail(&mut self, now: Instant, peer: PeerId) {
+        let failures = self.backoffs.get(&peer).map_or(0, |backoff| backoff.failures);
+        let backoff = self.next_backoff(now, failures);
+        if self.backoffs.len() >= REMEMBERED_MAX {
+            self.backoffs.retain(|_, backoff| backoff.until > now);
+        }
+        if self.backoffs.len() < REMEMBERED_MAX {
+            self.backoffs.insert(peer, backoff);
+        }
+    }
+
+    fn next_backoff(&mut self, now: Instant, failures: u32) -> Backoff {
+        let (first, longest) = self.config.backoff;
+        let full = first.saturating_mul(1 << failures.min(10)).min(longest);
+        // Half fixed, half drawn, so that nodes that failed together do not come back together.
+        let wait = full / 2 + full.mul_f64(self.rng.f64()) / 2;
+        Backoff { failures: failures + 1, until: now + wait }
+    }
+
+    fn addresses(&self, peers: &PeerTable, peer: &PeerId) -> Option<Vec<String>> {
+        let row = peers.row(peer).map(|row| row.addresses.clone()).filter(|addresses| !addresses.is_empty());
+        row.or_else(|| self.discovered.get(peer).cloned()).filter(|addresses| !addresses.is_empty())
+    }
+
+    /// One idempotent pass over everything: which dials to make now.
+    pub(crate) fn reconcile(
+        &mut self,
+        now: Instant,
+        peers: &PeerTable,
+        linked: &BTreeSet<PeerId>,
+        in_trees: &BTreeSet<PeerId>,
+    ) -> Vec<Dial> {
+        self.dialling.retain(|_, since| now.saturating_duration_since(*since) < DIAL_TIMEOUT);
+        self.probes.retain(|peer| self.dialling.contains_key(peer));
+        let mut dials = Vec::new();
+        self.dial_bootstraps(now, linked, &mut dials);
+        self.dial_discovered(now, peers, linked, &mut dials);
+        self.dial_members(now, peers, linked, in_trees, &mut dials);
+        self.dial_dead(now, peers, linked, &mut dials);
+        self.probe(now, peers, linked, &mut dials);
+        // Backoffs end and dials time out without an event of their own.
+        self.next_pass = Some(self.probe_at.clamp(now, now + Duration::from_secs(1)));
+        dials
+    }
+
+    fn dial_bootstraps(&mut self, now: Instant, linked: &BTreeSet<PeerId>, dials: &mut Vec<Dial>) {
+        for (index, entry) in self.bootstraps.iter_mut().enumerate() {
+            let there = entry.peer.is_some_and(|peer| peer == self.me || linked.contains(&peer));
+            if there || entry.dialling || entry.next > now {
+                continue;
+            }
+            // Once joined, the bootstrap node is one among many; its link is sought now and then only.
+            if entry.peer.is_some() && !linked.is_empty() {
+                entry.next = now + 30 * self.config.revisit;
+                entry.peer = None;
+                continue;
+            }
+            entry.dialling = true;
+            dials.push(Dial::Bootstrap(index));
+        }
+    }
+
+    fn dial_discovered(&mut self, now: Instant, peers: &PeerTable, linked: &BTreeSet<PeerId>, dials: &mut Vec<Dial>) {
+        self.discovered.retain(|peer, _| peers.live(peer).is_none() && !linked.contains(peer));
+        let mut strangers: Vec<PeerId> = self.discovered.keys().copied().collect();
+        self.rng.shuffle(&mut strangers);
+        for peer in strangers {
+            self.dial_if_due(now, peers, peer, dials);
+        }
+    }
+
+    fn dial_members(
+        &mut self,
+        now: Instant,
+        peers: &PeerTable,
+        linked: &BTreeSet<PeerId>,
+        in_trees: &BTreeSet<PeerId>,
+        dials: &mut Vec<Dial>,
+    ) {
+        let random_links = linked.difference(in_trees).count() + self.dialling.len();
+        let wanted = self.config.max_links.saturating_sub(random_links);
+        if wanted == 0 {
+            return;
+        }
+        let unlinked = peers.iter_live().map(|row| row.peer).filter(|peer| *peer != self.me && !linked.contains(peer));
+        let mut candidates: Vec<PeerId> = unlinked.collect();
+        self.rng.shuffle(&mut candidates);
+        let before = dials.len();
+        for peer in candidates {
+            if dials.len() - before >= wanted {
+                return;
+            }
+            self.dial_if_due(now, peers, peer, dials);
+        }
+    }
+
+    /// After a partition both sides think the other dead; somebody has to knock.
+    fn dial_dead(&mut self, now: Instant, peers: &PeerTable, linked: &BTreeSet<PeerId>, dials: &mut Vec<Dial>) {
+        if self.config.max_links == 0 || now < self.revisit_at {
+            return;
+        }
+        let jitter = self.config.revisit.mul_f64(self.rng.f64());
+        self.revisit_at = now + self.config.revisit / 2 + jitter;
+        let dead = peers.iter().filter(|(status, row)| *status == Status::Dead && !linked.contains(&row.peer));
+        let due = dead.map(|(_, row)| row.peer).filter(|peer| !self.backoffs.get(peer).is_some_and(|b| b.until > now));
+        let due: Vec<PeerId> = due.collect();
+        if let Some(peer) = self.rng.choice(due) {
+            self.dial_if_due(now, peers, peer, dials);
+        }
+    }
+
+    fn probe(&mut self, now: Instant, peers: &PeerTable, linked: &BTreeSet<PeerId>, dials: &mut Vec<Dial>) {
+        if self.config.max_links == 0 || now < self.probe_at {
+            return;
+        }
+        let (calm, alarmed) = self.config.probe;
+        let interval = if now < self.alarmed_until { alarmed } else { calm };
+        self.probe_at = now + interval / 2 + interval.mul_f64(self.rng.f64());
+        let unlinked = peers.iter_live().map(|row| row.peer).filter(|peer| *peer != self.me && !linked.contains(peer));
+        if let Some(peer) = self.rng.choice(unlinked.collect::<Vec<_>>()) {
+            let before = dials.len();
+            self.dial_if_due(now, peers, peer, dials);
+            if dials.len() > before {
+                self.probes.insert(peer);
+            }
+        }
+    }
+
+    fn dial_if_due(&mut self, now: Instant, peers: &PeerTable, peer: PeerId, dials: &mut Vec<Dial>) {
+        let waits = self.backoffs.get(&peer).is_some_and(|backoff| backoff.until > now);
+        if waits || self.dialling.len() >= self.config.dials_max || self.dialling.contains_key(&peer) {
+            return;
+        }
+        if let Some(addresses) = self.addresses(peers, &peer) {
+            self.dialling.insert(peer, now);
+            dials.push(Dial::Peer(peer, addresses));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What a node shows of its mesh.
+
+use banyan_gossip::{PeerId, Role, Row, TrackEntry, TrackName, table::Status as PeerStatus};
+use banyan_tree::Tree;
+
+use super::Mesh;
+use crate::views::{Peer, Peers, Status, Track, TrackHere, Tracks, TreeNode, TreeView};
+
+/// The status, without what only the outside knows (`version`, `uptime_s`).
+#[must_use]
+pub fn status(mesh: &Mesh) -> Status {
+    let own = mesh.table().row(&mesh.me());
+    Status {
+        peer_id: mesh.me().to_string(),
+        label: mesh.config().label.as_ref().map(ToString::to_string),
+        mesh: mesh.config().mesh.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        addresses: own.map(|row| row.addresses.clone()).unwrap_or_default(),
+        incarnation: mesh.incarnation(),
+        capacity: mesh.slots().capacity(),
+        slots_free: mesh.slots().free(),
+        links: mesh.links().len(),
+        peers: mesh.table().iter_live().filter(|row| row.peer != mesh.me()).count(),
+        tracks: mesh.trees().map(|(track, _)| track.to_string()).collect(),
+        uptime_s: 0,
+    }
+}
+
+/// Every known peer but oneself.
+#[must_use]
+pub fn peers(mesh: &Mesh) -> Peers {
+    let others = mesh.table().iter().filter(|(_, row)| row.peer != mesh.me());
+    let peers = others.map(|(state, row)| {
+        let rtt = banyan_tree::Links::rtt(mesh.links(), &row.peer);
+        Peer {
+            peer_id: row.peer.to_string(),
+            label: row.label.as_ref().map(ToString::to_string),
+            state: match state {
+                PeerStatus::Alive => "alive",
+                PeerStatus::Suspect => "suspect",
+                PeerStatus::Dead => "dead",
+                PeerStatus::Left => "left",
+            }
+            .to_owned(),
+            addresses: row.addresses.clone(),
+            capacity: row.capacity,
+            slots_free: row.free,
+            linked: mesh.links().link(&row.peer).is_some(),
+            rtt_ms: rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
+        }
+    });
+    Peers { peers: peers.collect() }
+}
+
+/// Every track that any live peer publishes or follows; `here` holds what the trees know.
+#[must_use]
+pub fn tracks(mesh: &Mesh) -> Tracks {
+    let named = mesh.table().iter_live().flat_map(|row| row.tracks.keys());
+    let names: std::collections::BTreeSet<&TrackName> = named.collect();
+    Tracks { tracks: names.into_iter().map(|track| self::track(mesh, track)).collect() }
+}
+
+fn track(mesh: &Mesh, track: &TrackName) -> Track {
+    let entries = || mesh.table().iter_live().filter_map(|row| Some((row.peer, row.tracks.get(track)?)));
+    let origin = origin(entries());
+    Track {
+        track: track.to_string(),
+        origin: origin.map(|(peer, _)| peer.to_string()),
+        epoch: origin.map_or(0, |(_, entry)| entry.epoch),
+        state: match origin.map(|(_, entry)| entry.role) {
+            Some(Role::Origin) => "live",
+            Some(Role::Ended) => "ended",
+            _ => "waiting",
+        }
+        .to_owned(),
+        members: entries().filter(|(_, entry)| entry.role == Role::Member).count(),
+        here: mesh.tree(track).and_then(here),
+    }
+}
+
+/// Whether a live peer publishes the track, or has published it and still serves it.
+#[must_use]
+pub fn has_origin(mesh: &Mesh, track: &TrackName) -> bool {
+    origin(mesh.table().iter_live().filter_map(|row| Some((row.peer, row.tracks.get(track)?)))).is_some()
+}
+
+/// The origin that trees follow: the greatest (epoch, id).
+fn origin<'a>(entries: impl Iterator<Item = (PeerId, &'a TrackEntry)>) -> Option<(PeerId, &'a TrackEntry)> {
+    entries.filter(|(_, entry)| entry.role != Role::Member).max_by_key(|(peer, entry)| (entry.epoch, *peer))
+}
+
+fn here(tree: &Tree) -> Option<TrackHere> {
+    let entry = tree.entry()?;
+    Some(TrackHere {
+        role: role(&entry).to_owned(),
+        state: tree.state().to_string(),
+        parent: tree.parent().map(|peer| peer.to_string()),
+        depth: entry.depth,
+        children: tree.children().map(|(peer, _)| peer.to_string()).collect(),
+        mode: None,
+        ring_oldest: 0,
+        ring_next: 0,
+        ring_bytes: 0,
+        objects: 0,
+        bytes: 0,
+        duplicates: 0,
+        missing: 0,
+        subscribers: 0,
+    })
+}
+
+const fn role(entry: &TrackEntry) -> &'static str {
+    match entry.role {
+        Role::Origin | Role::Ended => "origin",
+        Role::Member if entry.children > 0 => "relay",
+        Role::Member => "leaf",
+    }
+}
+
+/// The tree of a track as this node's table sees it; `None` if nobody has a part in it.
+#[must_use]
+pub fn tree(mesh: &Mesh, track: &TrackName) -> Option<TreeView> {
+    let rows = || mesh.table().iter_live().filter_map(|row| Some((row, row.tracks.get(track)?)));
+    rows().next()?;
+    let origin = origin(rows().map(|(row, entry)| (row.peer, entry)));
+    let mut nodes: Vec<TreeNode> = rows().map(|(row, entry)| node(row, entry)).collect();
+    nodes.sort_by(|a, b| (a.depth.unwrap_or(u8::MAX), &a.peer_id).cmp(&(b.depth.unwrap_or(u8::MAX), &b.peer_id)));
+    Some(TreeView {
+        track: track.to_string(),
+        origin: origin.map(|(peer, _)| peer.to_string()),
+        epoch: origin.map_or(0, |(_, entry)| entry.epoch),
+        nodes,
+    })
+}
+
+fn node(row: &Row, entry: &TrackEntry) -> TreeNode {
+    TreeNode {
+        peer_id: row.peer.to_string(),
+        label: row.label.as_ref().map(ToString::to_string),
+        role: role(entry).to_owned(),
+        parent: entry.parent.map(|peer| peer.to_string()),
+        depth: entry.depth,
+        children: entry.children,
+        capacity: row.capacity,
+        attached: entry.depth.is_some(),
+    }
+}

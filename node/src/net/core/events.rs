@@ -1,0 +1,112 @@
+//! What the node tells people, and what it does besides when the mesh tells of something.
+
+use banyan_gossip::TrackName;
+use banyan_tree::MoveReason;
+
+use super::{
+    Core,
+    tracks::{Repair, ms},
+};
+use crate::{mesh, views::Event};
+
+impl Core {
+    pub(super) fn on_mesh_event(&mut self, event: mesh::Event) {
+        match event {
+            mesh::Event::Gossip(event) => {
+                if let Some(event) = self.gossip_event(&event) {
+                    self.emit(event);
+                }
+            }
+            mesh::Event::Tree(track, event) => self.on_tree_event(&track, event),
+            mesh::Event::LinkUp(peer) => self.emit(Event::LinkUp { peer_id: peer.to_string() }),
+            mesh::Event::LinkDown(peer, reason) => {
+                self.emit(Event::LinkDown { peer_id: peer.to_string(), reason: reason.to_owned() });
+            }
+            mesh::Event::TrackClosed(track) => self.on_track_closed(&track),
+        }
+    }
+
+    fn gossip_event(&self, event: &banyan_gossip::Event) -> Option<Event> {
+        use banyan_gossip::Event as Gossip;
+        let event = match event {
+            Gossip::Joined { peer, .. } => {
+                let label = self.mesh.table().row(peer).and_then(|row| row.label.as_ref()).map(ToString::to_string);
+                Event::PeerJoined { peer_id: peer.to_string(), label }
+            }
+            Gossip::Suspected { peer, .. } => Event::PeerSuspected { peer_id: peer.to_string() },
+            Gossip::Refuted { peer, .. } => Event::PeerRefuted { peer_id: peer.to_string() },
+            Gossip::Died { peer, .. } => Event::PeerLost { peer_id: peer.to_string() },
+            Gossip::Left { peer, .. } => Event::PeerLeft { peer_id: peer.to_string() },
+            // Every change of every row would drown the rest.
+            _ => return None,
+        };
+        Some(event)
+    }
+
+    fn on_tree_event(&mut self, track: &TrackName, event: banyan_tree::Event) {
+        use banyan_tree::Event as Tree;
+        let name = track.to_string();
+        let event = match event {
+            Tree::Attached { parent, from, depth, reason, tries, took } => {
+                let repaired = matches!(reason, MoveReason::ParentLost | MoveReason::ParentSilent | MoveReason::ParentGone);
+                if let Some(local) = self.tracks.get_mut(track)
+                    && let Some(ticket) = local.ticket_of(&parent)
+                    && repaired
+                {
+                    local.repair = Some(Repair { ticket, reason: reason.to_string(), attach: took });
+                }
+                Event::ParentChanged {
+                    track: name,
+                    from: from.map(|peer| peer.to_string()),
+                    to: parent.to_string(),
+                    depth,
+                    reason: reason.to_string(),
+                    tries,
+                    took_ms: ms(took),
+                }
+            }
+            Tree::Detached { parent, reason } => {
+                Event::ParentLost { track: name, peer_id: parent.to_string(), reason: reason.to_string() }
+            }
+            Tree::ChildJoined { child } => Event::ChildJoined { track: name, peer_id: child.to_string() },
+            Tree::ChildLeft { child, reason } => {
+                Event::ChildLeft { track: name, peer_id: child.to_string(), reason: reason.to_string() }
+            }
+            Tree::Stuck { reason } => Event::Stuck { track: name, reason: reason.to_string() },
+            Tree::OriginChanged { origin, epoch } => {
+                self.on_origin_changed(track, epoch);
+                Event::OriginChanged { track: name, origin: origin.to_string(), epoch }
+            }
+        };
+        self.emit(event);
+    }
+}
+
+/// Events go to the log too, at the level that fits.
+pub(super) fn log(event: &Event) {
+    match event {
+        Event::PeerJoined { peer_id, label } => tracing::info!(peer = peer_id, label, "peer joined"),
+        Event::PeerSuspected { peer_id } => tracing::debug!(peer = peer_id, "peer suspected"),
+        Event::PeerRefuted { peer_id } => tracing::debug!(peer = peer_id, "suspicion refuted"),
+        Event::PeerLost { peer_id } => tracing::info!(peer = peer_id, "peer lost"),
+        Event::PeerLeft { peer_id } => tracing::info!(peer = peer_id, "peer left"),
+        Event::LinkUp { peer_id } => tracing::debug!(peer = peer_id, "link up"),
+        Event::LinkDown { peer_id, reason } => tracing::debug!(peer = peer_id, reason, "link down"),
+        Event::ParentChanged { track, to, depth, reason, took_ms, .. } => {
+            tracing::info!(track, parent = to, depth, reason, took_ms, "attached");
+        }
+        Event::ParentLost { track, peer_id, reason } => tracing::info!(track, parent = peer_id, reason, "parent lost"),
+        Event::Repaired { track, reason, gap_ms, attach_ms } => {
+            tracing::info!(track, reason, gap_ms, attach_ms, "repaired");
+        }
+        Event::Stuck { track, reason } => tracing::warn!(track, reason, "no parent yet; trying on"),
+        Event::ChildJoined { track, peer_id } => tracing::debug!(track, child = peer_id, "child joined"),
+        Event::ChildLeft { track, peer_id, reason } => tracing::debug!(track, child = peer_id, reason, "child left"),
+        Event::OriginChanged { track, origin, epoch } => tracing::info!(track, origin, epoch, "origin changed"),
+        Event::Gap { track, from, to } => tracing::warn!(track, from, to, "objects are missing"),
+        Event::BootstrapFailed { address, reason } => {
+            tracing::warn!(address, reason, "cannot reach the bootstrap address; trying again");
+        }
+        Event::Missed { .. } => {}
+    }
+}

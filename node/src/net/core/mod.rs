@@ -1,0 +1,280 @@
+//! The node's one task: it owns the [`Mesh`], feeds it what links, host and users say, and carries
+//! out what it wants.
+//!
+//! It never waits for a peer: control messages go into bounded queues, objects pass by it
+//! altogether (see [`super::data`]). When a queue is full, gossip is dropped (anti-entropy heals
+//! it); for anything else the link is closed (C9).
+
+mod events;
+mod links;
+mod tracks;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use banyan_gossip::{PeerId, TrackName};
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    time::sleep_until,
+};
+
+use super::{
+    control::{FromLink, Hello},
+    data::Opening,
+    data_dir::DataDir,
+    host::{Host, HostEvent, Multiaddr, Stream},
+    line::{Line, SharedTrack},
+    node::{From, NodeError},
+};
+use crate::{
+    mesh::{self, Mesh, inspect},
+    relay::{Mode, TrackConfig},
+    views::{Event, EventView, Peers, Status, Tracks, TreeView},
+};
+use links::{LinkHandle, Setup};
+use tracks::LocalTrack;
+
+/// What a user of the node asks for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Publish(TrackName, Mode, oneshot::Sender<Result<Arc<Line>, NodeError>>),
+    Subscribe(TrackName, From, oneshot::Sender<Result<(Arc<SharedTrack>, u64), NodeError>>),
+    Status(oneshot::Sender<Status>),
+    Peers(oneshot::Sender<Peers>),
+    Tracks(oneshot::Sender<Tracks>),
+    Tree(TrackName, oneshot::Sender<Result<TreeView, NodeError>>),
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// What the node's other tasks tell.
+#[derive(Debug)]
+pub(crate) enum FromTask {
+    /// A connection was greeted.
+    Greeted(Box<Setup>),
+    /// A greeting failed.
+    NotGreeted { dial: Option<u64>, reason: String },
+    /// A child said what it wants.
+    ChildOpening { peer: PeerId, stream: Stream, opening: Opening },
+    /// A feed has ended.
+    FeedEnded { track: TrackName, peer: PeerId, ticket: u64, reason: String },
+    /// A parent serves.
+    PullOpened { track: TrackName, peer: PeerId, ticket: u64 },
+    /// A pull has ended.
+    PullEnded { track: TrackName, peer: PeerId, ticket: u64, reason: String },
+    /// Objects are missing.
+    Gap { track: TrackName, from: u64, to: u64 },
+}
+
+/// What a core starts with.
+pub(crate) struct Parts {
+    pub(crate) mesh: Mesh,
+    pub(crate) host: Host,
+    pub(crate) host_events: mpsc::Receiver<HostEvent>,
+    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) events: broadcast::Sender<EventView>,
+    pub(crate) data_dir: Option<DataDir>,
+    pub(crate) bootstraps: Vec<Multiaddr>,
+    pub(crate) hello: Hello,
+    pub(crate) track_config: TrackConfig,
+}
+
+/// Messages from links that wait to be handled; beyond it their readers wait, and so do the peers.
+const INBOX_MESSAGES: usize = 1024;
+/// Messages handled before timers are looked at.
+const BURST: usize = 256;
+/// How often tracks are looked after while there are any.
+const TRACK_TICK: Duration = Duration::from_millis(50);
+/// How long after [`Mesh`] says it has left the links may take to write what is queued.
+const GOODBYE: Duration = Duration::from_millis(300);
+
+/// The node's one task.
+pub(crate) struct Core {
+    mesh: Mesh,
+    host: Host,
+    data_dir: Option<DataDir>,
+    bootstraps: Vec<Multiaddr>,
+    hello: Hello,
+    track_config: TrackConfig,
+    started: Instant,
+    links: BTreeMap<PeerId, LinkHandle>,
+    /// What each dial under way is for, by its number.
+    dials: BTreeMap<u64, links::DialFor>,
+    next_dial: u64,
+    listening: Vec<Multiaddr>,
+    tracks: BTreeMap<TrackName, LocalTrack>,
+    next_tick: Option<Instant>,
+    events: broadcast::Sender<EventView>,
+    event_seq: u64,
+    inbox: mpsc::Sender<FromLink>,
+    tasks: mpsc::Sender<FromTask>,
+    shutdown: Vec<oneshot::Sender<()>>,
+    left: bool,
+}
+
+/// Runs a node until it has left the mesh.
+pub(crate) async fn run(parts: Parts) {
+    let Parts { mesh, host, mut host_events, mut requests, events, data_dir, bootstraps, hello, track_config } = parts;
+    let (inbox, mut from_links) = mpsc::channel(INBOX_MESSAGES);
+    let (tasks, mut from_tasks) = mpsc::channel(INBOX_MESSAGES);
+    let mut core = Core {
+        mesh,
+        host,
+        data_dir,
+        bootstraps,
+        hello,
+        track_config,
+        started: Instant::now(),
+        links: BTreeMap::new(),
+        dials: BTreeMap::new(),
+        next_dial: 0,
+        listening: Vec::new(),
+        tracks: BTreeMap::new(),
+        next_tick: None,
+        events,
+        event_seq: 0,
+        inbox,
+        tasks,
+        shutdown: Vec::new(),
+        left: false,
+    };
+    let mut requests_open = true;
+    while !core.left {
+        core.carry_out();
+        let timer = core.deadline();
+        // Inputs before timers: a node that was starved first reads what its peers said meanwhile.
+        tokio::select! {
+            biased;
+            Some(event) = host_events.recv() => core.on_host_event(event),
+            Some(message) = from_links.recv() => {
+                core.on_link_message(message);
+                for _ in 0..BURST {
+                    let Ok(message) = from_links.try_recv() else { break };
+                    core.on_link_message(message);
+                }
+            }
+            Some(event) = from_tasks.recv() => core.on_task(event),
+            request = requests.recv(), if requests_open => match request {
+                Some(request) => core.on_request(request),
+                None => {
+                    // Every handle is gone.
+                    requests_open = false;
+                    core.mesh.leave(Instant::now());
+                }
+            },
+            () = sleep_until(timer.into()) => {}
+        }
+        core.on_time();
+    }
+    core.finish().await;
+}
+
+impl Core {
+    fn deadline(&self) -> Instant {
+        let far = Instant::now() + Duration::from_secs(3600);
+        self.mesh.poll_timeout().into_iter().chain(self.next_tick).min().unwrap_or(far)
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        if self.mesh.poll_timeout().is_some_and(|at| at <= now) {
+            self.note_activity(now);
+            self.mesh.handle_timeout(now);
+        }
+        if self.next_tick.is_some_and(|at| at <= now) {
+            self.tend_tracks(now);
+        }
+    }
+
+    fn on_request(&mut self, request: Request) {
+        // A caller that has gone no longer wants its answer.
+        match request {
+            Request::Publish(track, mode, reply) => drop(reply.send(self.publish(track, mode))),
+            Request::Subscribe(track, from, reply) => {
+                // Whoever asked and is gone must not leave a subscriber behind.
+                if let Err(Ok((shared, place))) = reply.send(self.subscribe(track, from)) {
+                    shared.part(Instant::now(), place);
+                }
+            }
+            Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Peers(reply) => drop(reply.send(inspect::peers(&self.mesh))),
+            Request::Tracks(reply) => drop(reply.send(self.track_views())),
+            Request::Tree(track, reply) => {
+                let tree = inspect::tree(&self.mesh, &track).ok_or(NodeError::UnknownTrack(track));
+                drop(reply.send(tree));
+            }
+            Request::Shutdown(reply) => {
+                self.shutdown.push(reply);
+                self.close_tracks();
+                self.mesh.leave(Instant::now());
+            }
+        }
+    }
+
+    fn on_task(&mut self, event: FromTask) {
+        match event {
+            FromTask::Greeted(setup) => self.on_greeted(*setup),
+            FromTask::NotGreeted { dial, reason } => self.on_not_greeted(dial, &reason),
+            FromTask::ChildOpening { peer, stream, opening } => self.on_child_opening(peer, stream, opening),
+            FromTask::FeedEnded { track, peer, ticket, reason } => self.on_feed_ended(track, peer, ticket, &reason),
+            FromTask::PullOpened { track, peer, ticket } => {
+                self.mesh.handle_input(Instant::now(), mesh::Input::ParentOpened { track, peer, ticket });
+            }
+            FromTask::PullEnded { track, peer, ticket, reason } => self.on_pull_ended(track, peer, ticket, reason),
+            FromTask::Gap { track, from, to } => self.emit(Event::Gap { track: track.to_string(), from, to }),
+        }
+    }
+
+    /// Carries out everything that the mesh wants.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.mesh.poll_output() {
+            match output {
+                mesh::Output::Send { to, message } => self.send(to, &message),
+                mesh::Output::Dial { peer, addresses } => self.dial_peer(peer, &addresses),
+                mesh::Output::DialBootstrap(index) => self.dial_bootstrap(index),
+                mesh::Output::CloseLink { peer, reason } => self.close_link(&peer, reason),
+                mesh::Output::PersistIncarnation(incarnation) => self.store_incarnation(incarnation),
+                mesh::Output::Open { track, parent, ticket, epoch } => self.open_pull(track, parent, ticket, epoch),
+                mesh::Output::Close { track, parent, ticket } => self.close_pull(&track, parent, ticket),
+                mesh::Output::Serve { track, child, ticket } => self.serve(track, child, ticket),
+                mesh::Output::Drop { track, child, ticket } => self.drop_child(&track, child, ticket),
+                mesh::Output::Event(event) => self.on_mesh_event(event),
+                mesh::Output::Left => self.left = true,
+            }
+        }
+    }
+
+    fn store_incarnation(&self, incarnation: u64) {
+        if let Some(dir) = &self.data_dir
+            && let Err(error) = dir.store_incarnation(incarnation)
+        {
+            // Not fatal: the next start takes the greater of this file and the clock.
+            tracing::warn!(%error, "cannot store the incarnation; is the disk full?");
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status { uptime_s: self.started.elapsed().as_secs(), ..inspect::status(&self.mesh) }
+    }
+
+    fn emit(&mut self, event: Event) {
+        let at_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let view = EventView { seq: self.event_seq, at_ms, event };
+        self.event_seq += 1;
+        events::log(&view.event);
+        // Nobody listening is fine.
+        let _ = self.events.send(view);
+    }
+
+    async fn finish(mut self) {
+        self.close_tracks();
+        self.links.clear();
+        tokio::time::sleep(GOODBYE).await;
+        self.host.shutdown().await;
+        for reply in self.shutdown.drain(..) {
+            let _ = reply.send(());
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The tracks of the node: publishing, subscribing, pulling from parents, feeding children.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use banyan_gossip::{PeerId, TrackName};
+use tokio::{sync::mpsc, task::AbortHandle, time::timeout};
+
+use super::{Core, FromTask, TRACK_TICK};
+use crate::{
+    mesh::{self, RequestError, inspect},
+    net::{
+        data::{self, Opening, OpeningFrom, PullEvents},
+        host::Stream,
+        line::{Line, SharedTrack},
+        node::{End, From, NodeError},
+    },
+    relay::{Mode, Track, track::Switch},
+    views::{Event, Tracks},
+};
+
+/// How long opening the data stream to a new parent may take before another is tried.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a node whose subscribers are done goes on feeding children that are not.
+const LINGER: Duration = Duration::from_secs(5);
+/// How long an ended track is served to latecomers.
+const ENDED_LINGER: Duration = Duration::from_secs(60);
+/// How often rings are aged and laggards looked for.
+const AGE_TICK: Duration = Duration::from_secs(1);
+
+/// Names a data stream: the peer at the other end and the parent's ticket.
+type StreamKey = (PeerId, u64);
+
+/// A track in which this node has a part.
+#[derive(Debug)]
+pub(super) struct LocalTrack {
+    shared: Arc<SharedTrack>,
+    /// What this node publishes.
+    published: Option<Arc<Line>>,
+    /// When this node's publication ended.
+    ended: Option<Instant>,
+    pulls: BTreeMap<StreamKey, AbortHandle>,
+    feeds: BTreeMap<StreamKey, AbortHandle>,
+    /// Streams of children that the tree has not judged yet.
+    waiting: BTreeMap<StreamKey, (Stream, OpeningFrom, u64)>,
+    /// The ring's bounds as the tree knows them.
+    told: (u64, u64),
+    /// When the last local subscriber left.
+    unused: Option<Instant>,
+    leaving: bool,
+    aged: Instant,
+    pub(super) repair: Option<Repair>,
+    switch: Option<Switch>,
+}
+
+/// A repair whose first object is awaited.
+#[derive(Debug)]
+pub(super) struct Repair {
+    pub(super) ticket: u64,
+    pub(super) reason: String,
+    pub(super) attach: Duration,
+}
+
+impl LocalTrack {
+    fn new(name: TrackName, now: Instant) -> Self {
+        Self {
+            shared: Arc::new(SharedTrack::new(name)),
+            published: None,
+            ended: None,
+            pulls: BTreeMap::new(),
+            feeds: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            told: (0, 0),
+            unused: None,
+            leaving: false,
+            aged: now,
+            repair: None,
+            switch: None,
+        }
+    }
+
+    /// The ticket under which objects are pulled from a peer.
+    pub(super) fn ticket_of(&self, parent: &PeerId) -> Option<u64> {
+        self.pulls.keys().rev().find(|(peer, _)| peer == parent).map(|(_, ticket)| *ticket)
+    }
+}
+
+impl Drop for LocalTrack {
+    fn drop(&mut self) {
+        for task in self.pulls.values().chain(self.feeds.values()) {
+            task.abort();
+        }
+    }
+}
+
+impl Core {
+    fn local_track(&mut self, track: &TrackName) -> &mut LocalTrack {
+        let now = Instant::now();
+        self.next_tick.get_or_insert(now + TRACK_TICK);
+        self.tracks.entry(track.clone()).or_insert_with(|| LocalTrack::new(track.clone(), now))
+    }
+
+    // --- Requests ----------------------------------------------------------------------------
+
+    pub(super) fn publish(&mut self, track: TrackName, mode: Mode) -> Result<Arc<Line>, NodeError> {
+        let now = Instant::now();
+        let epoch = self.mesh.publish(now, &track).map_err(|error| node_error(error, &track))?;
+        self.host.provide(track_key(&track));
+        let line = Arc::new(Line::new(epoch, Track::new_origin(self.track_config, mode)));
+        let local = self.local_track(&track);
+        local.shared.begin(now, &line, 0);
+        local.published = Some(Arc::clone(&line));
+        (local.ended, local.leaving) = (None, false);
+        Ok(line)
+    }
+
+    pub(super) fn subscribe(&mut self, track: TrackName, from: From) -> Result<(Arc<SharedTrack>, u64), NodeError> {
+        let now = Instant::now();
+        // The place first: the tree may find a parent at once, and where the pull starts depends on it.
+        let known = self.tracks.contains_key(&track);
+        let shared = Arc::clone(&self.local_track(&track).shared);
+        let place = shared.join(now, from);
+        if let Err(error) = self.mesh.subscribe(now, &track) {
+            shared.part(now, place);
+            if !known {
+                self.tracks.remove(&track);
+            }
+            return Err(node_error(error, &track));
+        }
+        let local = self.local_track(&track);
+        (local.unused, local.leaving) = (None, false);
+        if !inspect::has_origin(&self.mesh, &track) {
+            self.host.find_providers(track_key(&track));
+        }
+        Ok((shared, place))
+    }
+
+    pub(super) fn close_tracks(&mut self) {
+        for local in self.tracks.values() {
+            local.shared.close(End::Shutdown);
+        }
+    }
+
+    pub(super) fn track_views(&self) -> Tracks {
+        let mut views = inspect::tracks(&self.mesh);
+        for view in &mut views.tracks {
+            let local = view.track.parse().ok().and_then(|track: TrackName| self.tracks.get(&track));
+            let (Some(local), Some(here)) = (local, &mut view.here) else { continue };
+            here.subscribers = local.shared.lock().places.len();
+            let Some(line) = local.shared.line() else { continue };
+            let track = line.lock();
+            here.mode = Some(if track.mode() == Mode::Live { "live" } else { "reliable" }.to_owned());
+            (here.ring_oldest, here.ring_next) = (track.ring().oldest(), track.ring().newest());
+            here.ring_bytes = track.ring().bytes() as u64;
+            let counters = track.counters();
+            (here.objects, here.bytes) = (counters.objects, counters.bytes);
+            (here.duplicates, here.missing) = (counters.duplicates, counters.missing);
+        }
+        views
+    }
+
+    // --- Pulling from parents ----------------------------------------------------------------
+
+    pub(super) fn open_pull(&mut self, track: TrackName, parent: PeerId, ticket: u64, epoch: u64) {
+        let row = self.mesh.table().row(&parent).map(|row| row.addresses.clone()).unwrap_or_default();
+        let addresses = row.iter().filter_map(|address| address.parse().ok()).collect();
+        let activity = self.links.get(&parent).map(|link| Arc::clone(&link.activity)).unwrap_or_default();
+        let (host, tasks, config) = (self.host.clone(), self.tasks.clone(), self.track_config);
+        let local = self.local_track(&track);
+        let shared = Arc::clone(&local.shared);
+        let name = track.clone();
+        let task = tokio::spawn(async move {
+            let report = Report { tasks: tasks.clone(), track: name.clone(), peer: parent, ticket };
+            let reason = match timeout(OPEN_TIMEOUT, host.open_data(parent, addresses)).await {
+                Ok(Ok(stream)) => data::pull(shared, config, (ticket, epoch), stream, activity, report).await.to_string(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "opening the data stream timed out".to_owned(),
+            };
+            let _ = tasks.send(FromTask::PullEnded { track: name, peer: parent, ticket, reason }).await;
+        });
+        local.pulls.insert((parent, ticket), task.abort_handle());
+    }
+
+    pub(super) fn close_pull(&mut self, track: &TrackName, parent: PeerId, ticket: u64) {
+        if let Some(task) = self.tracks.get_mut(track).and_then(|local| local.pulls.remove(&(parent, ticket))) {
+            task.abort();
+        }
+    }
+
+    pub(super) fn on_pull_ended(&mut self, track: TrackName, peer: PeerId, ticket: u64, reason: String) {
+        let pulled = self.tracks.get_mut(&track).and_then(|local| local.pulls.remove(&(peer, ticket)));
+        if pulled.is_some() {
+            tracing::debug!(%track, parent = %peer, reason, "the stream from the parent ended");
+            let input = mesh::Input::ParentClosed { track, peer, ticket, reason };
+            self.mesh.handle_input(Instant::now(), input);
+        }
+    }
+
+    // --- Feeding children --------------------------------------------------------------------
+
+    pub(super) fn on_child_opening(&mut self, peer: PeerId, stream: Stream, opening: Opening) {
+        let Opening { track, ticket, epoch, from } = opening;
+        let Some(local) = self.tracks.get_mut(&track) else {
+            return;
+        };
+        if local.feeds.contains_key(&(peer, ticket)) || local.waiting.contains_key(&(peer, ticket)) {
+            return;
+        }
+        local.waiting.insert((peer, ticket), (stream, from, epoch));
+        self.mesh.handle_input(Instant::now(), mesh::Input::ChildOpened { track, peer, ticket });
+    }
+
+    pub(super) fn serve(&mut self, track: TrackName, child: PeerId, ticket: u64) {
+        let activity = self.links.get(&child).map(|link| Arc::clone(&link.activity)).unwrap_or_default();
+        let tasks = self.tasks.clone();
+        let local = self.local_track(&track);
+        let waiting = local.waiting.remove(&(child, ticket));
+        let line = local.shared.line();
+        let (Some((stream, from, epoch)), Some(line)) = (waiting, line) else {
+            self.mesh.handle_input(Instant::now(), mesh::Input::ChildClosed { track, peer: child, ticket });
+            return;
+        };
+        if epoch != line.epoch {
+            tracing::debug!(%track, %child, epoch, ours = line.epoch, "the child follows another epoch");
+            self.mesh.handle_input(Instant::now(), mesh::Input::ChildClosed { track, peer: child, ticket });
+            return;
+        }
+        let task = tokio::spawn(async move {
+            let reason = data::feed(line, from, stream, activity).await.to_string();
+            let _ = tasks.send(FromTask::FeedEnded { track, peer: child, ticket, reason }).await;
+        });
+        local.feeds.insert((child, ticket), task.abort_handle());
+    }
+
+    pub(super) fn drop_child(&mut self, track: &TrackName, child: PeerId, ticket: u64) {
+        if let Some(local) = self.tracks.get_mut(track) {
+            local.waiting.remove(&(child, ticket));
+            if let Some(task) = local.feeds.remove(&(child, ticket)) {
+                task.abort();
+            }
+        }
+    }
+
+    pub(super) fn on_feed_ended(&mut self, track: TrackName, peer: PeerId, ticket: u64, reason: &str) {
+        let fed = self.tracks.get_mut(&track).and_then(|local| local.feeds.remove(&(peer, ticket)));
+        if fed.is_some() {
+            tracing::debug!(%track, child = %peer, reason, "the stream to the child ended");
+            self.mesh.handle_input(Instant::now(), mesh::Input::ChildClosed { track, peer, ticket });
+        }
+    }
+
+    // --- Time --------------------------------------------------------------------------------
+
+    /// Looks after every track: tells the trees what the rings hold, ages the rings, notices what
+    /// publishers and subscribers have dropped.
+    pub(super) fn tend_tracks(&mut self, now: Instant) {
+        let names: Vec<TrackName> = self.tracks.keys().cloned().collect();
+        for track in &names {
+            self.tend_track(now, track);
+        }
+        self.next_tick = (!self.tracks.is_empty()).then(|| now + TRACK_TICK);
+    }
+
+    fn tend_track(&mut self, now: Instant, track: &TrackName) {
+        let Some(local) = self.tracks.get_mut(track) else {
+            return;
+        };
+        let mut finished = false;
+        if let Some(line) = local.shared.line() {
+            let mut state = line.lock();
+            finished = state.end().is_some();
+            local.switch = state.take_switch().or(local.switch);
+            if now.saturating_duration_since(local.aged) >= AGE_TICK {
+                local.aged = now;
+                state.handle_timeout(now);
+                line.data.send_replace(());
+                line.acks.send_replace(());
+            }
+            let bounds = (state.ring().oldest(), state.ring().newest());
+            drop(state);
+            if std::mem::replace(&mut local.told, bounds) != bounds {
+                let (oldest, next) = bounds;
+                self.mesh.handle_input(now, mesh::Input::Ring { track: track.clone(), oldest, next });
+            }
+        }
+        self.report_repair(track);
+        self.close_if_done(now, track, finished);
+        let lost = !inspect::has_origin(&self.mesh, track);
+        if let Some(local) = self.tracks.get(track) {
+            local.shared.set_origin_lost(lost && local.published.is_none() && !finished);
+        }
+    }
+
+    fn report_repair(&mut self, track: &TrackName) {
+        let Some(local) = self.tracks.get_mut(track) else {
+            return;
+        };
+        let matches = |repair: &mut Repair| local.switch.is_some_and(|switch| switch.ticket == repair.ticket);
+        if let Some(repair) = local.repair.take_if(matches)
+            && let Some(switch) = local.switch.take()
+        {
+            self.emit(Event::Repaired {
+                track: track.to_string(),
+                reason: repair.reason,
+                gap_ms: ms(switch.gap),
+                attach_ms: ms(repair.attach),
+            });
+        }
+    }
+
+    fn close_if_done(&mut self, now: Instant, track: &TrackName, finished: bool) {
+        let Some(local) = self.tracks.get_mut(track).filter(|local| !local.leaving) else {
+            return;
+        };
+        let fed = !local.feeds.is_empty();
+        let done = if local.published.is_some() {
+            if finished && local.ended.is_none() {
+                local.ended = Some(now);
+                self.mesh.end_publish(now, track);
+            }
+            let served = |at: Instant| now.saturating_duration_since(at) >= ENDED_LINGER;
+            self.tracks.get(track).and_then(|local| local.ended).is_some_and(served) && !fed
+        } else if local.shared.lock().places.is_empty() {
+            let since = *local.unused.get_or_insert(now);
+            // The leaves of an ended track go first, so that nobody has to look for a new parent.
+            !(finished && fed && now.saturating_duration_since(since) < LINGER)
+        } else {
+            local.unused = None;
+            false
+        };
+        if done && let Some(local) = self.tracks.get_mut(track) {
+            local.leaving = true;
+            if local.published.take().is_some() {
+                self.host.stop_providing(track_key(track));
+            }
+            self.mesh.unsubscribe(now, track);
+        }
+    }
+
+    /// The tree has let go of a track.
+    pub(super) fn on_track_closed(&mut self, track: &TrackName) {
+        let Some(local) = self.tracks.get(track) else {
+            return;
+        };
+        let wanted = !local.shared.lock().places.is_empty();
+        if wanted && self.mesh.subscribe(Instant::now(), track).is_ok() {
+            self.local_track(track).leaving = false;
+        } else if let Some(local) = self.tracks.remove(track) {
+            local.shared.close(End::Shutdown);
+        }
+    }
+
+    /// Whether another origin has taken the track over from this node's publisher.
+    pub(super) fn on_origin_changed(&mut self, track: &TrackName, epoch: u64) {
+        if let Some(local) = self.tracks.get_mut(track)
+            && local.published.as_ref().is_some_and(|line| line.epoch < epoch)
+            && let Some(line) = local.published.take()
+        {
+            line.take_over();
+        }
+    }
+}
+
+/// What a pull tells the core.
+struct Report {
+    tasks: mpsc::Sender<FromTask>,
+    track: TrackName,
+    peer: PeerId,
+    ticket: u64,
+}
+
+impl PullEvents for Report {
+    async fn opened(&mut self) {
+        let (track, peer, ticket) = (self.track.clone(), self.peer, self.ticket);
+        let _ = self.tasks.send(FromTask::PullOpened { track, peer, ticket }).await;
+    }
+
+    fn gap(&mut self, from: u64, to: u64) {
+        // The event is for people; subscribers are told in any case.
+        let _ = self.tasks.try_send(FromTask::Gap { track: self.track.clone(), from, to });
+    }
+}
+
+fn node_error(error: RequestError, track: &TrackName) -> NodeError {
+    match error {
+        RequestError::AlreadyPublished => NodeError::AlreadyPublished(track.clone()),
+        RequestError::PublishedBy(origin) => NodeError::Conflict { track: track.clone(), origin },
+        RequestError::TooManyTracks => NodeError::TooManyTracks,
+        RequestError::Leaving => NodeError::Shutdown,
+    }
+}
+
+/// Under which Kademlia key the providers of a track are found.
+fn track_key(track: &TrackName) -> [u8; 32] {
+    *blake3::hash(track.as_str().as_bytes()).as_bytes()
+}
+
+pub(super) fn ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

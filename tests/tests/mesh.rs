@@ -1,0 +1,116 @@
+//! Real nodes, real sockets: joining, streaming, repair.
+
+mod common;
+
+use bytes::Bytes;
+use common::{attached, builder, eventually, mesh, publish, receive_all, subscribe};
+
+fn payload(index: usize, length: usize) -> Bytes {
+    (0..length).map(|at| (index * 31 + at) as u8).collect::<Vec<_>>().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_reaches_a_subscriber_whole() {
+    let nodes = mesh(2, |_, builder| builder).await;
+    let mut subscriber = subscribe(&nodes[1], "a/b").await;
+    let mut publisher = publish(&nodes[0], "a/b").await;
+    attached(&nodes[0], "a/b", 2).await;
+    let sizes = [0, 1, 1000, 65_536, 65_537, 1_000_000, 16 * 1024 * 1024];
+    let sender = tokio::spawn(async move {
+        for (index, size) in sizes.into_iter().enumerate() {
+            assert_eq!(publisher.send(payload(index, size)).await, Ok(index as u64));
+        }
+        publisher.finish().await.expect("finishes");
+    });
+    let objects = receive_all(&mut subscriber).await;
+    assert_eq!(objects.len(), sizes.len());
+    for (index, (object, size)) in objects.iter().zip(sizes).enumerate() {
+        assert!(*object == payload(index, size), "object {index}");
+    }
+    sender.await.expect("sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_relay_costs_nobody_an_object_a6_e1() {
+    let mut nodes = mesh(8, |_, builder| builder.capacity(2).root_slots(2)).await;
+    let mut publisher = publish(&nodes[1], "feed").await;
+    let mut receivers = Vec::new();
+    for (index, node) in nodes.iter().enumerate() {
+        if index != 1 {
+            let mut subscriber = subscribe(node, "feed").await;
+            let receiver = tokio::spawn(async move { receive_all(&mut subscriber).await.len() });
+            receivers.push((node.peer_id().to_string(), receiver));
+        }
+    }
+    attached(&nodes[1], "feed", 8).await;
+    for index in 0..500 {
+        publisher.send(payload(index, 4000)).await.expect("sends");
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        if index == 200 {
+            let tree = nodes[1].tree(&common::track("feed")).await.expect("is there");
+            assert!(tree.nodes.iter().all(|node| node.children <= 2), "{tree:?}");
+            let relay = tree.nodes.iter().find(|node| node.role == "relay").expect("a relay").peer_id.clone();
+            let at = nodes.iter().position(|node| node.peer_id().to_string() == relay).expect("one of them");
+            receivers.retain(|(peer, _)| *peer != relay);
+            let node = nodes.remove(at);
+            tokio::spawn(async move { node.shutdown().await });
+        }
+    }
+    publisher.finish().await.expect("finishes");
+    for (peer, receiver) in receivers {
+        assert_eq!(receiver.await.expect("received"), 500, "{peer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_nodes_in_one_process_learn_each_other_and_stream() {
+    let nodes = mesh(40, |_, builder| builder.capacity(3).root_slots(3)).await;
+    for node in &nodes {
+        eventually("everyone knows everyone", async || (node.status().await.ok()?.peers == 39).then_some(())).await;
+    }
+    let mut publisher = publish(&nodes[7], "feed").await;
+    let mut receivers = Vec::new();
+    for (index, node) in nodes.iter().enumerate() {
+        if index != 7 {
+            let mut subscriber = subscribe(node, "feed").await;
+            receivers.push(tokio::spawn(async move { receive_all(&mut subscriber).await.len() }));
+        }
+    }
+    attached(&nodes[7], "feed", 40).await;
+    for index in 0..100 {
+        publisher.send(payload(index, 1000)).await.expect("sends");
+    }
+    publisher.finish().await.expect("finishes");
+    for receiver in receivers {
+        assert_eq!(receiver.await.expect("received"), 100);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mesh_outlives_its_bootstrap_node_c3() {
+    let mut nodes = mesh(5, |_, builder| builder).await;
+    for node in &nodes {
+        eventually("everyone knows everyone", async || (node.status().await.ok()?.peers == 4).then_some(())).await;
+    }
+    let first = nodes.remove(0);
+    first.shutdown().await;
+    let mut publisher = publish(&nodes[0], "feed").await;
+    let mut subscriber = subscribe(&nodes[3], "feed").await;
+    attached(&nodes[0], "feed", 2).await;
+    publisher.send(payload(1, 10)).await.expect("sends");
+    publisher.finish().await.expect("finishes");
+    assert_eq!(receive_all(&mut subscriber).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bootstrap_that_comes_late_is_found_c10() {
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let port = reserved.local_addr().expect("bound").port();
+    drop(reserved);
+    let early = builder().bootstrap(format!("localhost:{port}")).start().await.expect("starts");
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    let late = banyan_node::Node::builder().mdns(false).listen(format!("/ip4/127.0.0.1/tcp/{port}"));
+    let late = late.start().await.expect("starts");
+    eventually("the two know each other", async || (late.status().await.ok()?.peers == 1).then_some(())).await;
+    assert_eq!(early.status().await.expect("runs").links, 1);
+}
