@@ -358,6 +358,7 @@ impl Event {
             Self::LinkUp { .. } => "link_up",
             Self::LinkDown { .. } => "link_down",
             Self::ParentChanged { .. } => "parent_changed",
+            Self::ParentLost { .. } => "parent_lost",
             Self::Repaired { .. } => "repaired",
             Self::Stuck { .. } => "stuck",
             Self::ChildJoined { .. } => "child_joined",
@@ -413,8 +414,11 @@ mod tests {
     #[test]
     fn kind_of_an_event_is_the_one_in_its_json() {
         let peer_id = String::from("x");
-        for event in [Event::PeerLost { peer_id: peer_id.clone() }, Event::LinkUp { peer_id }, Event::Missed { events: 2 }] {
-            let json = serde_json::to_value(EventView { seq: 1, at_ms: 2, event: event.clone() }).expect("it serialises");
+        for event in
+            [Event::PeerLost { peer_id: peer_id.clone() }, Event::LinkUp { peer_id }, Event::Missed { events: 2 }]
+        {
+            let json =
+                serde_json::to_value(EventView { seq: 1, at_ms: 2, event: event.clone() }).expect("it serialises");
             assert_eq!(json["event"], event.kind());
             assert_eq!(json["seq"], 1);
         }

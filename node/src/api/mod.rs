@@ -1,1 +1,89 @@
-//! The local HTTP API.
+//! The local HTTP API of a node, over a unix socket.
+//!
+//! | route | answer |
+//! |---|---|
+//! | `GET /v1/status`, `/v1/peers`, `/v1/tracks` | [views](crate::views) |
+//! | `GET /v1/tracks/{track}/tree` | the tree of a track |
+//! | `GET /v1/events` | server-sent events |
+//! | `PUT` or `POST /v1/tracks/{track}/publish?framing=&mode=&object_size=` | the body becomes the track |
+//! | `GET /v1/tracks/{track}/subscribe?from=&framing=&timeout=` | the track becomes the body |
+//!
+//! Every answer is `{"schema":"banyan.<thing>/v1","data":…}`, errors included.
+
+mod error;
+mod events;
+pub mod framing;
+mod publish;
+pub(crate) mod query;
+mod route;
+mod server;
+pub mod socket;
+pub mod subscribe;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    http::{Method, Uri, header},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+
+use self::{error::ApiError, route::Action};
+use crate::{net::node::Node, views::View};
+
+pub use server::serve;
+
+fn router(node: Node) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/peers", get(peers))
+        .route("/v1/tracks", get(tracks))
+        .route("/v1/events", get(stream_events))
+        .route("/v1/tracks/{*rest}", any(track))
+        .fallback(async |uri: Uri| ApiError::unknown_route(uri.path()))
+        .method_not_allowed_fallback(async || not_allowed("GET"))
+        .with_state(node)
+}
+
+async fn status(State(node): State<Node>, uri: Uri) -> Result<Response, ApiError> {
+    query::none(&uri)?;
+    Ok(shown(node.status().await?))
+}
+
+async fn peers(State(node): State<Node>, uri: Uri) -> Result<Response, ApiError> {
+    query::none(&uri)?;
+    Ok(shown(node.peers().await?))
+}
+
+async fn tracks(State(node): State<Node>, uri: Uri) -> Result<Response, ApiError> {
+    query::none(&uri)?;
+    Ok(shown(node.tracks().await?))
+}
+
+async fn stream_events(State(node): State<Node>, uri: Uri) -> Result<Response, ApiError> {
+    query::none(&uri)?;
+    Ok(events::events(&node))
+}
+
+async fn track(State(node): State<Node>, method: Method, uri: Uri, body: Body) -> Result<Response, ApiError> {
+    let (track, action) = route::parse(uri.path())?;
+    match (action, method) {
+        (Action::Tree, Method::GET | Method::HEAD) => {
+            query::none(&uri)?;
+            Ok(shown(node.tree(&track).await?))
+        }
+        (Action::Subscribe, Method::GET) => subscribe::subscribe(&node, track, &uri).await,
+        (Action::Publish, Method::PUT | Method::POST) => Ok(publish::publish(&node, track, &uri, body).await),
+        (Action::Tree | Action::Subscribe, _) => Ok(not_allowed("GET")),
+        (Action::Publish, _) => Ok(not_allowed("PUT, POST")),
+    }
+}
+
+fn shown(view: impl View) -> Response {
+    Json(view.enveloped()).into_response()
+}
+
+fn not_allowed(methods: &'static str) -> Response {
+    ([(header::ALLOW, methods)], ApiError::method_not_allowed(methods)).into_response()
+}

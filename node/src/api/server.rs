@@ -1,0 +1,114 @@
+//! Accepts connections on the socket and serves the routes on them.
+
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::UnixStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{error::ApiError, router, socket::Socket};
+use crate::net::node::Node;
+
+/// Connections served at once; each may hold [`READ_BYTES_MAX`] and what its route says.
+const CONNECTIONS_MAX: usize = 256;
+/// Connections beyond that are told so, this many at a time; further ones are closed.
+const REFUSALS_MAX: usize = 16;
+/// Time to refuse a connection.
+const REFUSAL: Duration = Duration::from_secs(1);
+/// Most bytes of a request's head or body that are read ahead.
+const READ_BYTES_MAX: usize = 256 * 1024;
+/// Most headers of a request.
+const HEADERS_MAX: usize = 64;
+/// Time to send the head of a request, and time that an idle connection is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time that open connections have to end when the server stops.
+const GRACE: Duration = Duration::from_secs(2);
+/// Pause after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves the API of a node until `stop` completes; then open connections have 2 s to end. The
+/// socket file is removed in the end.
+pub async fn serve(node: Node, socket: Socket, stop: impl Future<Output = ()>) {
+    let router = router(node);
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    let stopping = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            accepted = socket.listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => match Arc::clone(&connections).try_acquire_owned() {
+                Ok(permit) => {
+                    tasks.spawn(connection(stream, router.clone(), permit, stopping.clone()));
+                }
+                Err(_) => {
+                    if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+                        tasks.spawn(refuse(stream, permit));
+                    }
+                }
+            },
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection on the socket");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(socket);
+    stopping.cancel();
+    tasks.close();
+    if timeout(GRACE, tasks.wait()).await.is_err() {
+        tracing::debug!(connections = tasks.len(), "connections on the socket are cut off");
+    }
+}
+
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(READ_BYTES_MAX);
+    http
+}
+
+async fn connection(stream: UnixStream, router: Router, permit: OwnedSemaphorePermit, stopping: CancellationToken) {
+    let service = TowerToHyperService::new(router);
+    let mut serving = std::pin::pin!(http().serve_connection(TokioIo::new(stream), service));
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = stopping.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection on the socket broke");
+    }
+    drop(permit);
+}
+
+async fn refuse(stream: UnixStream, permit: OwnedSemaphorePermit) {
+    let service = service_fn(async |_: Request<Incoming>| -> Result<Response, Infallible> {
+        Ok(ApiError::too_many_connections().into_response())
+    });
+    let mut http = http();
+    let refusing = http.keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    let _ = timeout(REFUSAL, refusing).await;
+    drop(permit);
+}
