@@ -258,12 +258,11 @@ impl Builder {
     /// # Errors
     /// [`BuildError`]: nothing is left running.
     pub async fn start(self) -> Result<Node, BuildError> {
-        let parse = |texts: &[String]| texts.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>();
-        let bootstraps = parse(&self.bootstrap)?;
+        let bootstraps = addresses(&self.bootstrap, host::parse_address)?;
         let listen = if self.listen.is_empty() {
-            parse(&DEFAULT_LISTEN.map(str::to_owned))?
+            addresses(&DEFAULT_LISTEN.map(str::to_owned), host::parse_listen_address)?
         } else {
-            parse(&self.listen)?
+            addresses(&self.listen, host::parse_listen_address)?
         };
         let (data_dir, identity) = match &self.data_dir {
             Some(path) => DataDir::open(path).map(|(dir, identity)| (Some(dir), identity))?,
@@ -334,9 +333,12 @@ impl Default for Builder {
     }
 }
 
-fn address(text: &str) -> Result<Multiaddr, BuildError> {
-    host::parse_address(text)
-        .map_err(|error| BuildError::Address { address: error.text, reason: error.reason.to_owned() })
+fn addresses(
+    texts: &[String],
+    parse: fn(&str) -> Result<Multiaddr, host::AddressError>,
+) -> Result<Vec<Multiaddr>, BuildError> {
+    let invalid = |error: host::AddressError| BuildError::Address { address: error.text, reason: error.reason.to_owned() };
+    texts.iter().map(|text| parse(text).map_err(invalid)).collect()
 }
 
 /// A running node. Clones share it; when all are dropped, the node leaves the mesh.
