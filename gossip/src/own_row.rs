@@ -35,7 +35,7 @@ impl RowBody {
                 |entry: &TrackEntry| (entry.depth.is_some(), entry.origin, entry.epoch, entry.role, open(entry.free));
             body.tracks.iter().map(|(track, entry)| (track.clone(), of(entry))).collect::<Vec<_>>()
         };
-        open(self.free) != open(before.free) || shape(self) != shape(before)
+        open(self.free) != open(before.free) || self.addresses != before.addresses || shape(self) != shape(before)
     }
 }
 

@@ -588,6 +588,7 @@ impl Mesh {
                     link.graceful = true;
                 }
                 self.why_closed.entry(from).or_insert("closed by the peer");
+                self.outputs.push_back(Output::CloseLink { peer: from, reason: "closed by the peer" });
             }
         }
     }

@@ -117,16 +117,19 @@ pub(crate) fn run(
 ) -> Outbox {
     let (reading, writing) = stream.split();
     let (messages, queue) = mpsc::channel(OUTBOX_MESSAGES);
-    tokio::spawn(async move {
-        if let Err(error) = write_messages(writing, queue).await {
-            tracing::debug!(%peer, %error, "link broke while writing");
+    let reader = tokio::spawn(async move {
+        if let Err(error) = read_messages(reading, peer, connection, &inbox).await {
+            tracing::debug!(%peer, %error, "link broke while reading");
         }
-        host.close_link(peer, connection);
+        let _ = inbox.send(FromLink { peer, connection, message: None }).await;
     });
     tokio::spawn(async move {
-        let error = read_messages(reading, peer, connection, &inbox).await;
-        tracing::debug!(%peer, error = %error.map_or_else(|error| error.to_string(), |()| "closed".to_owned()), "link ended");
-        let _ = inbox.send(FromLink { peer, connection, message: None }).await;
+        match write_messages(writing, queue).await {
+            // The peer closes its side when it has read everything; then nothing is cut off.
+            Ok(()) => drop(timeout(CLOSE_TIMEOUT, reader).await),
+            Err(error) => tracing::debug!(%peer, %error, "link broke while writing"),
+        }
+        host.close_link(peer, connection);
     });
     Outbox { messages }
 }

@@ -8,6 +8,8 @@ use banyan_node::{Builder, From, Item, Mode, Node, PublishOptions, Publisher, Su
 
 /// A node that finds others by bootstrap alone.
 pub fn builder() -> Builder {
+    // `RUST_LOG=banyan_node=debug` shows what the nodes do.
+    let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
     Node::builder().mdns(false).listen("/ip4/127.0.0.1/tcp/0")
 }
 

@@ -141,20 +141,27 @@ pub(crate) async fn run(parts: Parts) {
         left: false,
     };
     let mut requests_open = true;
-    while !core.left {
+    loop {
         core.carry_out();
+        if core.left {
+            break;
+        }
         let timer = core.deadline();
         // Inputs before timers: a node that was starved first reads what its peers said meanwhile.
+        // Messages before the host's events: what a peer said before it closed its link counts.
         tokio::select! {
             biased;
-            Some(event) = host_events.recv() => core.on_host_event(event),
             Some(message) = from_links.recv() => {
                 core.on_link_message(message);
                 for _ in 0..BURST {
                     let Ok(message) = from_links.try_recv() else { break };
                     core.on_link_message(message);
                 }
+                if let Ok(event) = host_events.try_recv() {
+                    core.on_host_event(event);
+                }
             }
+            Some(event) = host_events.recv() => core.on_host_event(event),
             Some(event) = from_tasks.recv() => core.on_task(event),
             request = requests.recv(), if requests_open => match request {
                 Some(request) => core.on_request(request),
