@@ -20,42 +20,29 @@ pub const TAG_BYTES_MAX: usize = 64;
 pub const TRACKS_BUDGET_BYTES: usize = 2048;
 
 /// What a peer says of itself. Written by its owner alone, replaced as a whole.
-///
-/// On the wire its fields have one letter each, and what is empty is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// The owner.
-    #[serde(rename = "p")]
     pub peer: PeerId,
     /// Grows at each restart and at each refutation of a suspicion.
-    #[serde(rename = "i")]
     pub incarnation: u64,
     /// Grows with each op of the owner within an incarnation.
-    #[serde(rename = "v")]
     pub version: u64,
     /// Whether the owner is there or has said goodbye.
-    #[serde(rename = "s")]
     pub presence: Presence,
     /// What a person calls the peer.
-    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
     /// Listener addresses as multiaddrs, without the `/p2p/…` part; best first.
-    #[serde(rename = "a", default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
     /// Free-form tags.
-    #[serde(rename = "t", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// Slots that the peer offers over all tracks.
-    #[serde(rename = "c")]
     pub capacity: u16,
     /// Slots still free over all tracks.
-    #[serde(rename = "f")]
     pub free: u16,
     /// The tracks that the peer publishes, subscribes to or relays.
-    #[serde(rename = "k", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tracks: BTreeMap<TrackName, TrackEntry>,
     /// The peer's library, if it offers one.
-    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub library: Option<LibraryDigest>,
 }
 
@@ -63,10 +50,8 @@ pub struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Presence {
     /// The owner is there.
-    #[serde(rename = "a")]
     Alive,
     /// The owner has said goodbye.
-    #[serde(rename = "l")]
     Left,
 }
 
@@ -74,25 +59,18 @@ pub enum Presence {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackEntry {
     /// Whether the peer is the track's origin.
-    #[serde(rename = "r")]
     pub role: Role,
     /// The origin that the peer publishes for or follows; `None` while it knows none.
-    #[serde(rename = "o")]
     pub origin: Option<PeerId>,
     /// The origin's publishing epoch; 0 while unknown.
-    #[serde(rename = "e")]
     pub epoch: u64,
     /// Distance from the origin (0 at the origin itself); `None` while not attached to a live origin.
-    #[serde(rename = "d")]
     pub depth: Option<u8>,
     /// Who feeds the peer.
-    #[serde(rename = "p")]
     pub parent: Option<PeerId>,
     /// Children fed on this track.
-    #[serde(rename = "c")]
     pub children: u16,
     /// Slots that a new child of this track could get now.
-    #[serde(rename = "f")]
     pub free: u16,
 }
 
@@ -100,13 +78,10 @@ pub struct TrackEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// Publishes the track.
-    #[serde(rename = "o")]
     Origin,
     /// Subscribes to the track, and relays it if it has children.
-    #[serde(rename = "m")]
     Member,
     /// Published the track; its end was reached, and late subscribers are still served.
-    #[serde(rename = "e")]
     Ended,
 }
 
@@ -114,10 +89,9 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibraryDigest {
     /// Grows with each change of the library.
-    #[serde(rename = "r")]
     pub revision: u64,
     /// BLAKE3 of the catalog.
-    #[serde(rename = "d", with = "serde_bytes")]
+    #[serde(with = "serde_bytes")]
     pub digest: [u8; 32],
 }
 
