@@ -1,6 +1,6 @@
 //! The checkers: what must hold after every step, and what must hold when all is quiet.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use banyan_gossip::PeerId;
 use banyan_tree::{Event, State};

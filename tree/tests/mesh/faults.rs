@@ -5,7 +5,7 @@ use std::time::Duration;
 use banyan_gossip::{PeerId, Presence};
 use banyan_tree::Input;
 
-use super::{World, ms, pair, peer};
+use super::{Happening, World, ms, pair, peer, s};
 
 impl World {
     /// The node dies; its sockets are closed by its kernel.
@@ -36,21 +36,25 @@ impl World {
         }
         let of_dead = self.streams.keys().filter(|(child, parent, _)| *child == dead || *parent == dead);
         for (child, parent, ticket) in of_dead.copied().collect::<Vec<_>>() {
-            self.streams.remove(&(child, parent, ticket));
+            self.remove_stream(child, parent, ticket);
             if noticed < ms(100) {
                 let at_child = parent == dead;
-                self.later(noticed, super::Happening::StreamEnds { child, parent, ticket, at_child });
+                self.later(noticed, Happening::StreamEnds { child, parent, ticket, at_child });
             }
         }
         // What gossip makes of it: everyone holds it for dead a while later.
-        let mut row = self.rows[&dead].clone();
-        (row.presence, row.version) = (Presence::Left, row.version + 1_000_000);
-        self.rows.insert(dead, row.clone());
         for to in self.nodes.keys().copied().collect::<Vec<_>>() {
-            let delay = known + self.draw(self.delays.gossip);
-            let life = self.nodes[&to].incarnation;
-            self.later(delay, super::Happening::Row { to, life, row: Box::new(row.clone()) });
+            self.hold_for_dead(to, dead, known);
         }
+    }
+
+    fn hold_for_dead(&mut self, to: PeerId, peer: PeerId, known: Duration) {
+        let delay = known + self.draw(self.delays.gossip);
+        let life = self.nodes[&to].life;
+        // Stands for a certificate of that incarnation's death.
+        let mut row = self.rows[&peer].clone();
+        (row.presence, row.version) = (Presence::Left, u64::MAX);
+        self.later(delay, Happening::Row { to, life, row: Box::new(row) });
     }
 
     /// The node comes back under its id and has forgotten everything.
@@ -71,31 +75,25 @@ impl World {
                 }
                 self.drop_link(a, b, ms(300));
                 self.cut.insert(pair(a, b));
-                self.streams.retain(|(child, parent, _), _| pair(*child, *parent) != pair(a, b));
-            }
-        }
-        for (at, other) in self.cut_pairs() {
-            if let Some(mut row) = self.rows.get(&other).cloned().filter(|_| self.nodes.contains_key(&at)) {
-                (row.presence, row.version) = (Presence::Left, row.version + 1);
-                if let Some(node) = self.nodes.get_mut(&other) {
-                    // The next row of its own refutes that.
-                    node.version = node.version.max(row.version);
+                for (child, parent, ticket) in self.streams_between(a, b) {
+                    self.remove_stream(child, parent, ticket);
                 }
-                self.rows.get_mut(&other).expect("just seen").version = row.version;
-                self.nodes.get_mut(&at).expect("just seen").table.merge_row(row);
-                self.input_later(ms(1_000), at, Input::TableChanged);
             }
         }
-    }
-
-    fn cut_pairs(&self) -> Vec<(PeerId, PeerId)> {
-        self.cut.iter().flat_map(|(a, b)| [(*a, *b), (*b, *a)]).collect()
+        for (at, other) in self.cut.clone().into_iter().flat_map(|(a, b)| [(a, b), (b, a)]) {
+            if self.nodes.contains_key(&at) && self.nodes.contains_key(&other) {
+                self.hold_for_dead(at, other, s(1));
+            }
+        }
     }
 
     /// Everyone can reach everyone again, and publishes its row.
     pub fn heal(&mut self) {
         self.cut.clear();
         for at in self.nodes.keys().copied().collect::<Vec<_>>() {
+            // Refutes whatever was said of it.
+            self.lives += 1;
+            self.nodes.get_mut(&at).expect("a living node").incarnation = self.lives;
             self.publish_row(at);
         }
     }

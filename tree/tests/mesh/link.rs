@@ -53,7 +53,7 @@ impl World {
         };
         for (at, peer) in [(a, b), (b, a)] {
             if let Some(node) = self.nodes.get(&at) {
-                let life = node.incarnation;
+                let life = node.life;
                 self.later(delay, Happening::LinkGone { at, life, peer, link });
             }
         }
@@ -104,17 +104,30 @@ impl World {
 
     /// A stream ends; the other end learns of it.
     pub(super) fn end_stream(&mut self, child: PeerId, parent: PeerId, ticket: u64, at_child: bool) {
-        if self.streams.remove(&(child, parent, ticket)).is_some() && !self.is_cut(child, parent) {
+        if self.remove_stream(child, parent, ticket) && !self.is_cut(child, parent) {
             let delay = self.draw(self.delays.message);
             self.later(delay, Happening::StreamEnds { child, parent, ticket, at_child });
         }
+    }
+
+    pub(super) fn remove_stream(&mut self, child: PeerId, parent: PeerId, ticket: u64) -> bool {
+        let serves = self.streams.remove(&(child, parent, ticket));
+        if serves == Some(true) {
+            *self.served.get_mut(&parent).expect("counted when it was served") -= 1;
+        }
+        serves.is_some()
+    }
+
+    pub(super) fn streams_between(&self, a: PeerId, b: PeerId) -> Vec<(PeerId, PeerId, u64)> {
+        let ours = |(child, parent, _): &&(PeerId, PeerId, u64)| pair(*child, *parent) == pair(a, b);
+        self.streams.keys().filter(ours).copied().collect()
     }
 
     /// Breaks the data stream from the parent, and nothing else.
     pub fn break_stream(&mut self, child: PeerId) {
         let of_child = self.streams.keys().filter(|(c, ..)| *c == child).copied();
         for (child, parent, ticket) in of_child.collect::<Vec<_>>() {
-            self.streams.remove(&(child, parent, ticket));
+            self.remove_stream(child, parent, ticket);
             for at_child in [true, false] {
                 self.later(Duration::ZERO, Happening::StreamEnds { child, parent, ticket, at_child });
             }
@@ -123,15 +136,13 @@ impl World {
 
     /// Who feeds this node by an open stream.
     pub fn feeders(&self, child: PeerId) -> Vec<PeerId> {
-        self.streams
-            .iter()
-            .filter(|((c, ..), serves)| *c == child && **serves)
-            .map(|((_, parent, _), _)| *parent)
-            .collect()
+        let lowest = PeerId::from_key_bytes([0; 32]);
+        let from_child = self.streams.range((child, lowest, 0)..).take_while(|((c, ..), _)| *c == child);
+        from_child.filter(|(_, serves)| **serves).map(|((_, parent, _), _)| *parent).collect()
     }
 
     /// Whom this node feeds by open streams.
     pub fn fed_by(&self, parent: PeerId) -> usize {
-        self.streams.iter().filter(|((_, p, _), serves)| *p == parent && **serves).count()
+        self.served.get(&parent).copied().unwrap_or(0)
     }
 }

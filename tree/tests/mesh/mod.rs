@@ -14,8 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{PeerId, Presence, Row, TrackName, table::PeerTable};
+use banyan_gossip::{PeerId, Presence, Row, TrackName, op::SignedOp, table::PeerTable};
 use banyan_tree::{Config, Context, Event, Input, Message, Output, SlotPool, Tree};
+use serde::{Deserialize, de::value::SeqDeserializer};
 
 /// Milliseconds.
 pub const fn ms(count: u64) -> Duration {
@@ -39,11 +40,18 @@ pub fn number(peer: PeerId) -> u16 {
     u16::from_be_bytes([peer.key_bytes()[0], peer.key_bytes()[1]])
 }
 
+/// Tables keep signatures and do not check them.
+fn unsigned() -> SignedOp {
+    let parts: [&[u8]; 2] = [&[], &[0; 64]];
+    SignedOp::deserialize(SeqDeserializer::<_, serde::de::value::Error>::new(parts.into_iter())).expect("an op")
+}
+
 /// A table of these rows.
 pub fn table_of(rows: impl IntoIterator<Item = Row>) -> PeerTable {
-    let mut table = PeerTable::new();
+    let mut table = PeerTable::default();
+    let now = Instant::now();
     for row in rows {
-        table.merge_row(row);
+        table.merge_row(now, row, unsigned());
     }
     table
 }
@@ -55,6 +63,8 @@ pub struct Delays {
     pub gossip: (Duration, Duration),
     pub connect: (Duration, Duration),
     pub open: (Duration, Duration),
+    /// How long changes of a row are collected.
+    pub collect: Duration,
 }
 
 impl Delays {
@@ -63,11 +73,22 @@ impl Delays {
         gossip: (Duration::ZERO, Duration::ZERO),
         connect: (Duration::ZERO, Duration::ZERO),
         open: (Duration::ZERO, Duration::ZERO),
+        collect: Duration::ZERO,
     };
-    pub const LAN: Self =
-        Self { message: (ms(0), ms(2)), gossip: (ms(5), ms(60)), connect: (ms(1), ms(5)), open: (ms(1), ms(4)) };
-    pub const SLOW: Self =
-        Self { message: (ms(1), ms(80)), gossip: (ms(20), ms(900)), connect: (ms(5), ms(200)), open: (ms(2), ms(150)) };
+    pub const LAN: Self = Self {
+        message: (ms(0), ms(2)),
+        gossip: (ms(5), ms(60)),
+        connect: (ms(1), ms(5)),
+        open: (ms(1), ms(4)),
+        collect: ms(20),
+    };
+    pub const SLOW: Self = Self {
+        message: (ms(1), ms(80)),
+        gossip: (ms(20), ms(900)),
+        connect: (ms(5), ms(200)),
+        open: (ms(2), ms(150)),
+        collect: ms(100),
+    };
 }
 
 pub struct Node {
@@ -75,8 +96,13 @@ pub struct Node {
     pub slots: SlotPool,
     pub table: PeerTable,
     pub links: link::LinkSet,
+    /// Which of its lives this is.
+    life: u64,
     incarnation: u64,
     version: u64,
+    /// Changes of the own row, and of the table, are told a moment later and together.
+    publishing: bool,
+    telling: bool,
     /// Slots used after the last step.
     used_before: u16,
     left: bool,
@@ -87,7 +113,9 @@ pub struct Node {
 enum Happening {
     Input { to: PeerId, life: u64, input: Input },
     Message { from: PeerId, to: PeerId, link: u64, message: Message },
+    Publish { at: PeerId, life: u64 },
     Row { to: PeerId, life: u64, row: Box<Row> },
+    TableChanged { to: PeerId, life: u64 },
     Connect { from: PeerId, life: u64, to: PeerId },
     StreamArrives { child: PeerId, parent: PeerId, ticket: u64 },
     StreamWorks { child: PeerId, parent: PeerId, ticket: u64 },
@@ -116,6 +144,8 @@ pub struct World {
     arrivals: BTreeMap<(PeerId, PeerId), Instant>,
     /// (child, parent, ticket) → whether the parent serves it.
     streams: BTreeMap<(PeerId, PeerId, u64), bool>,
+    /// Streams that a parent serves.
+    served: BTreeMap<PeerId, usize>,
     pub streams_opened: u64,
     configs: BTreeMap<PeerId, (Config, u16)>,
     /// Where loops of parents were seen, and since when.
@@ -145,6 +175,7 @@ impl World {
             cut: BTreeSet::new(),
             arrivals: BTreeMap::new(),
             streams: BTreeMap::new(),
+            served: BTreeMap::new(),
             streams_opened: 0,
             configs: BTreeMap::new(),
             loops: BTreeMap::new(),
@@ -167,8 +198,11 @@ impl World {
             slots: SlotPool::new(capacity),
             table: table_of(self.rows.values().cloned()),
             links: link::LinkSet::default(),
+            life: self.lives,
             incarnation: self.lives,
             version: 0,
+            publishing: false,
+            telling: false,
             used_before: 0,
             left: false,
             wake: None,
@@ -209,13 +243,14 @@ impl World {
     /// Lets time pass until the condition holds. Says whether it does.
     pub fn run_until(&mut self, limit: Duration, condition: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + limit;
-        while !condition(self) {
-            if !self.advance(end) {
-                self.now = end;
-                return condition(self);
+        while self.now < end {
+            if condition(self) {
+                return true;
             }
+            // Everything that happens within a millisecond counts as one.
+            self.run(ms(1).min(end - self.now));
         }
-        true
+        condition(self)
     }
 
     /// The next thing, if it happens before the end.
@@ -251,7 +286,7 @@ impl World {
 
     pub fn input_later(&mut self, delay: Duration, to: PeerId, input: Input) {
         if let Some(node) = self.nodes.get(&to) {
-            let life = node.incarnation;
+            let life = node.life;
             self.later(delay, Happening::Input { to, life, input });
         }
     }
@@ -260,14 +295,22 @@ impl World {
         match happening {
             Happening::Input { to, life, input } if self.lives_still(to, life) => self.step(to, Some(input)),
             Happening::Row { to, life, row } if self.lives_still(to, life) => {
-                if !self.is_cut(to, row.peer) {
+                if !self.is_cut(to, row.peer) || row.presence == Presence::Left {
                     let node = self.nodes.get_mut(&to).expect("just seen");
                     let before = node.table.revision();
-                    node.table.merge_row(*row);
+                    node.table.merge_row(self.now, *row, unsigned());
                     if node.table.revision() != before {
-                        self.step(to, Some(Input::TableChanged));
+                        self.table_changed(to);
                     }
                 }
+            }
+            Happening::TableChanged { to, life } if self.lives_still(to, life) => {
+                self.nodes.get_mut(&to).expect("just seen").telling = false;
+                self.step(to, Some(Input::TableChanged));
+            }
+            Happening::Publish { at, life } if self.nodes.get(&at).is_some_and(|node| node.life == life) => {
+                self.nodes.get_mut(&at).expect("just seen").publishing = false;
+                self.publish_row(at);
             }
             Happening::Message { from, to, link, message } => {
                 if self.links.get(&pair(from, to)) == Some(&link) && !self.is_cut(from, to) {
@@ -296,7 +339,7 @@ impl World {
     }
 
     fn lives_still(&self, peer: PeerId, life: u64) -> bool {
-        self.nodes.get(&peer).is_some_and(|node| node.incarnation == life && !node.left)
+        self.nodes.get(&peer).is_some_and(|node| node.life == life && !node.left)
     }
 
     // --- Steps -------------------------------------------------------------------------------
@@ -339,7 +382,7 @@ impl World {
             Output::Send { to, message } => self.post(at, to, message),
             Output::Connect { peer } => {
                 let delay = self.draw(self.delays.connect);
-                let life = self.nodes[&at].incarnation;
+                let life = self.nodes[&at].life;
                 self.later(delay, Happening::Connect { from: at, life, to: peer });
             }
             Output::Open { parent, ticket, .. } => {
@@ -351,18 +394,36 @@ impl World {
             Output::Close { parent, ticket } => self.end_stream(at, parent, ticket, false),
             Output::Serve { child, ticket } => {
                 let delay = self.draw(self.delays.message);
-                self.streams.insert((child, at, ticket), true);
+                if let Some(serves @ false) = self.streams.get_mut(&(child, at, ticket)) {
+                    *serves = true;
+                    *self.served.entry(at).or_default() += 1;
+                }
                 self.later(delay, Happening::StreamWorks { child, parent: at, ticket });
             }
             Output::Reject { child, ticket } | Output::Drop { child, ticket } => {
                 self.end_stream(child, at, ticket, true);
             }
-            Output::RowChanged => self.publish_row(at),
+            Output::RowChanged => self.row_changed(at),
             Output::Event(event) => self.events.push((self.now - self.start, number(at), event)),
             Output::Left => {
                 self.nodes.get_mut(&at).expect("a living node").left = true;
-                self.publish_row(at);
             }
+        }
+    }
+
+    fn row_changed(&mut self, at: PeerId) {
+        let node = self.nodes.get_mut(&at).expect("a living node");
+        if !std::mem::replace(&mut node.publishing, true) {
+            let life = node.life;
+            self.later(self.delays.collect, Happening::Publish { at, life });
+        }
+    }
+
+    fn table_changed(&mut self, to: PeerId) {
+        let node = self.nodes.get_mut(&to).expect("a living node");
+        if !std::mem::replace(&mut node.telling, true) {
+            let life = node.life;
+            self.later(self.delays.collect / 10, Happening::TableChanged { to, life });
         }
     }
 
@@ -384,14 +445,14 @@ impl World {
             tracks,
             library: None,
         };
-        node.table.merge_row(row.clone());
+        node.table.merge_row(self.now, row.clone(), unsigned());
         self.spread(row);
     }
 
     fn spread(&mut self, row: Row) {
         for to in self.nodes.keys().copied().filter(|to| *to != row.peer).collect::<Vec<_>>() {
             let delay = self.draw(self.delays.gossip);
-            let life = self.nodes[&to].incarnation;
+            let life = self.nodes[&to].life;
             self.later(delay, Happening::Row { to, life, row: Box::new(row.clone()) });
         }
         self.rows.insert(row.peer, row);
