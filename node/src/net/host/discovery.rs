@@ -205,10 +205,15 @@ impl Discovery {
         }
     }
 
-    pub(super) fn on_identify(&mut self, event: identify::Event) {
-        let identify::Event::Received { peer_id, info, .. } = event else { return };
+    /// `remotes` are the addresses of the connections. A peer's loopback addresses are of use to its own
+    /// machine only.
+    pub(super) fn on_identify(&mut self, event: identify::Event, remotes: &BTreeMap<ConnectionId, Multiaddr>) {
+        let identify::Event::Received { connection_id, peer_id, info } = event else { return };
         if info.protocol_version == self.identify_version && info.protocols.contains(&self.kad_protocol) {
-            self.add_known(peer_id, info.listen_addrs);
+            let is_local = remotes.get(&connection_id).is_some_and(resolve::is_loopback);
+            let mut addresses = info.listen_addrs;
+            addresses.retain(|address| is_local || !resolve::is_loopback(address));
+            self.add_known(peer_id, addresses);
         }
     }
 

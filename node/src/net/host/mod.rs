@@ -7,6 +7,7 @@
 mod behaviour;
 mod data;
 mod dial;
+mod dialing;
 mod discovery;
 mod handler;
 mod ids;

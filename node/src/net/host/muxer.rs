@@ -227,4 +227,14 @@ mod tests {
             tokio::time::timeout(Duration::from_secs(30), finished).await.expect("no deadlock");
         }
     }
+
+    #[tokio::test]
+    async fn closing_towards_a_frozen_remote_ends() {
+        let (a, _frozen) = tokio::io::duplex(64);
+        let mut muxer: Test = Muxer::new(a.compat(), yamux::Mode::Client);
+        let mut stream = poll_fn(|cx| muxer.poll_outbound_unpin(cx)).await.expect("stream");
+        stream.write_all(&[0; 10_000]).await.expect("queued");
+        let closing = tokio::time::timeout(Duration::from_secs(20), poll_fn(|cx| muxer.poll_close_unpin(cx)));
+        assert_eq!(closing.await.expect("in time").expect_err("not gracefully").kind(), io::ErrorKind::TimedOut);
+    }
 }

@@ -154,6 +154,11 @@ pub(super) fn bare(address: &Multiaddr) -> Multiaddr {
     address
 }
 
+/// Whether the address leads to the machine itself.
+pub(super) fn is_loopback(address: &Multiaddr) -> bool {
+    matches!(Shape::of(address), Ok(Shape { host: Name::Ip(ip), .. }) if ip.is_loopback())
+}
+
 /// Replaces names by the IP addresses that the system's resolver knows now. What cannot be dialled
 /// or resolved is left out; the last reason for that is told.
 pub(super) async fn resolve(addresses: Vec<Multiaddr>) -> (Vec<Multiaddr>, Option<String>) {

@@ -15,12 +15,9 @@ use banyan_gossip::PeerId;
 use futures::StreamExt;
 use libp2p::{
     Multiaddr, Swarm,
-    core::ConnectedPoint,
+    core::{ConnectedPoint, transport::ListenerId},
     identity::Keypair,
-    swarm::{
-        self, ConnectionId, DialError, SwarmEvent,
-        dial_opts::{DialOpts, PeerCondition},
-    },
+    swarm::{self, ConnectionId, SwarmEvent},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -31,10 +28,10 @@ use tokio::{
 use super::{
     Command, DialFailure, HostConfig, HostError, HostEvent,
     behaviour::{self, Behaviour, BehaviourEvent},
-    data::{DataConnections, Decision},
-    dial::{self, DialId, Dials, OwnAddresses, Purpose},
+    data::DataConnections,
+    dial::{DialId, Dials, OwnAddresses, Purpose},
     discovery::Discovery,
-    handler::{Event, Reply},
+    handler::Event,
     ids::{self, Libp2pId},
     resolve, transport,
 };
@@ -54,15 +51,16 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The swarm and what this host knows beside it.
 pub(super) struct Driver {
-    swarm: Swarm<Behaviour>,
+    pub(super) swarm: Swarm<Behaviour>,
+    listeners: Vec<ListenerId>,
     events: mpsc::Sender<HostEvent>,
-    outbox: VecDeque<HostEvent>,
-    dials: Dials,
-    lookups: JoinSet<(DialId, Vec<Multiaddr>, Option<String>)>,
-    own: OwnAddresses,
-    data: DataConnections,
+    pub(super) outbox: VecDeque<HostEvent>,
+    pub(super) dials: Dials,
+    pub(super) lookups: JoinSet<(DialId, Vec<Multiaddr>, Option<String>)>,
+    pub(super) own: OwnAddresses,
+    pub(super) data: DataConnections,
     /// Connections with a control stream.
-    links: BTreeMap<ConnectionId, PeerId>,
+    pub(super) links: BTreeMap<ConnectionId, PeerId>,
     /// Where connections lead; of a dialled one, the address dialled.
     remotes: BTreeMap<ConnectionId, Multiaddr>,
     discovery: Discovery,
@@ -84,17 +82,17 @@ impl Driver {
         let me = identity.public().to_peer_id();
         let mut swarm = Swarm::new(transport::build(&identity)?, behaviour, me, swarm_config);
 
-        let (mut listening, mut failure) = (false, None);
+        let (mut listeners, mut failure) = (Vec::new(), None);
         for address in &config.listen {
             match listen(&mut swarm, address) {
-                Ok(()) => listening = true,
+                Ok(listener) => listeners.push(listener),
                 Err(reason) => {
                     tracing::warn!("cannot listen on {address}: {reason}");
                     failure = failure.or(Some(HostError::Listen { address: address.clone(), reason }));
                 }
             }
         }
-        if let (false, Some(failure)) = (listening, failure) {
+        if let (true, Some(failure)) = (listeners.is_empty(), failure) {
             return Err(failure);
         }
 
@@ -102,6 +100,7 @@ impl Driver {
         let discovery = Discovery::new(Instant::now(), config.mdns, version, behaviour::protocol(config, "kad/1"));
         let driver = Self {
             swarm,
+            listeners,
             events,
             outbox: VecDeque::new(),
             dials: Dials::default(),
@@ -131,13 +130,13 @@ impl Driver {
             tokio::select! {
                 permit = events.reserve(), if !self.outbox.is_empty() => match permit {
                     Ok(permit) => permit.send(self.outbox.pop_front().expect("not empty: checked above")),
-                    Err(_) => return,
+                    Err(_) => break None,
                 },
-                () = events.closed() => return,
+                () = events.closed() => break None,
                 done = stop.recv() => break done,
                 command = commands.recv(), if room => match command {
                     Some(command) => self.on_command(command),
-                    None => return,
+                    None => break None,
                 },
                 event = self.swarm.select_next_some(), if room => self.on_swarm_event(event),
                 Some(lookup) = self.lookups.join_next(), if room => {
@@ -164,13 +163,14 @@ impl Driver {
     }
 
     async fn shut_down(&mut self) {
-        let listeners: Vec<_> = self.swarm.listeners().cloned().collect();
-        tracing::debug!("shutting down; was listening on {listeners:?}");
+        for listener in std::mem::take(&mut self.listeners) {
+            self.swarm.remove_listener(listener); // which also ends the answers to mDNS queries
+        }
         for peer in self.swarm.connected_peers().copied().collect::<Vec<_>>() {
             let _ = self.swarm.disconnect_peer_id(peer);
         }
         let closed = async {
-            while self.swarm.connected_peers().next().is_some() {
+            while self.swarm.connected_peers().next().is_some() || self.swarm.listeners().next().is_some() {
                 let event = self.swarm.select_next_some().await;
                 self.on_swarm_event(event);
                 while let Some(event) = self.outbox.pop_front() {
@@ -199,142 +199,6 @@ impl Driver {
         }
     }
 
-    // Dials.
-
-    fn dial_link(&mut self, dial: u64, peer: Option<PeerId>, addresses: Vec<Multiaddr>) {
-        if peer.is_some_and(|peer| ids::to_libp2p(&peer) == *self.swarm.local_peer_id()) {
-            self.outbox.push_back(HostEvent::DialFailed { dial, peer, addresses, reason: DialFailure::SelfDial });
-            return;
-        }
-        let purpose = Purpose::Link { dial, peer, addresses: addresses.clone() };
-        let Some(id) = self.dials.start(purpose) else {
-            let reason = DialFailure::Denied("too many dials are under way".into());
-            self.outbox.push_back(HostEvent::DialFailed { dial, peer, addresses, reason });
-            return;
-        };
-        self.resolve(id, addresses);
-    }
-
-    fn resolve(&mut self, id: DialId, addresses: Vec<Multiaddr>) {
-        self.lookups.spawn(async move {
-            let (resolved, reason) = resolve::resolve(addresses).await;
-            (id, resolved, reason)
-        });
-    }
-
-    fn on_resolved(&mut self, id: DialId, resolved: &[Multiaddr], reason: Option<String>) {
-        let Some(dial) = self.dials.get_mut(id) else { return };
-        if let Some(reason) = reason {
-            dial.note(DialFailure::BadAddress(reason));
-        }
-        let peer = dial.peer().map(|peer| ids::to_libp2p(&peer));
-        match self.own.plan(Instant::now(), peer, resolved) {
-            Ok(attempts) => dial.attempts = attempts,
-            Err(failure) => {
-                if resolved.is_empty() && dial.failure.is_some() {
-                    // the reason why nothing resolved tells more
-                } else {
-                    dial.note(failure);
-                }
-            }
-        }
-        self.next_attempt(id);
-    }
-
-    /// Dials the next addresses, or ends the dial.
-    fn next_attempt(&mut self, id: DialId) {
-        loop {
-            let Some(dial) = self.dials.get_mut(id) else { return };
-            let Some(attempt) = dial.attempts.pop_front() else { return self.end_dial(id) };
-            let knows_peer = attempt.peer.is_some();
-            let options = match (attempt.peer, attempt.addresses) {
-                (Some(peer), addresses) => {
-                    DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Always).build()
-                }
-                (None, mut addresses) => match addresses.pop() {
-                    Some(address) => DialOpts::unknown_peer_id().address(address).build(),
-                    None => continue,
-                },
-            };
-            let connection = options.connection_id();
-            if matches!(dial.purpose, Purpose::Link { .. }) {
-                self.swarm.behaviour_mut().streams.expect_link(connection);
-            }
-            match self.swarm.dial(options) {
-                Ok(()) => return self.dials.attach(id, connection),
-                Err(error) => self.note_failure(id, &error, knows_peer),
-            }
-        }
-    }
-
-    fn note_failure(&mut self, id: DialId, error: &DialError, knows_peer: bool) {
-        let (failure, own) = dial::classify(error, knows_peer);
-        for address in &own {
-            self.own.learn(Instant::now(), address);
-        }
-        if let Some(dial) = self.dials.get_mut(id) {
-            dial.note(failure);
-        }
-    }
-
-    fn end_dial(&mut self, id: DialId) {
-        let Some(dial) = self.dials.finish(id) else { return };
-        let reason = dial.failure.unwrap_or_else(|| DialFailure::BadAddress("no address is known".into()));
-        match dial.purpose {
-            Purpose::Link { dial, peer, addresses } => {
-                tracing::debug!(?peer, ?addresses, "no link: {reason}");
-                self.outbox.push_back(HostEvent::DialFailed { dial, peer, addresses, reason });
-            }
-            Purpose::Data { peer } => {
-                let link = self.link_of(&peer);
-                for reply in self.data.failed(Instant::now(), peer, link, &reason) {
-                    if let Some(link) = link {
-                        self.open_on(peer, link, reply);
-                    }
-                }
-            }
-        }
-    }
-
-    // Data streams.
-
-    fn open_data(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, reply: Reply) {
-        let link = self.link_of(&peer);
-        match self.data.request(Instant::now(), peer, !addresses.is_empty(), link, reply) {
-            Decision::Open(connection, reply) => self.open_on(peer, connection, reply),
-            Decision::Done => {}
-            Decision::Dial => match self.dials.start(Purpose::Data { peer }) {
-                Some(id) => self.resolve(id, addresses),
-                None => {
-                    let failure = DialFailure::Denied("too many dials are under way".into());
-                    for reply in self.data.failed(Instant::now(), peer, link, &failure) {
-                        if let Some(link) = link {
-                            self.open_on(peer, link, reply);
-                        }
-                    }
-                }
-            },
-        }
-    }
-
-    fn open_on(&mut self, peer: PeerId, connection: ConnectionId, reply: Reply) {
-        self.swarm.behaviour_mut().streams.open_data(ids::to_libp2p(&peer), connection, reply);
-    }
-
-    fn on_data_overdue(&mut self) {
-        let links = &self.links;
-        let overdue = self.data.overdue(Instant::now(), |peer| newest_link(links, peer));
-        for (peer, link, replies) in overdue {
-            for reply in replies {
-                self.open_on(peer, link, reply);
-            }
-        }
-    }
-
-    fn link_of(&self, peer: &PeerId) -> Option<ConnectionId> {
-        newest_link(&self.links, peer)
-    }
-
     // The swarm's events.
 
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -342,7 +206,9 @@ impl Driver {
             SwarmEvent::Behaviour(BehaviourEvent::Streams((peer, connection, event))) => {
                 self.on_stream_event(&peer, connection, event);
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.discovery.on_identify(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => {
+                self.discovery.on_identify(event, &self.remotes);
+            }
             SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => {
                 let events = self.discovery.on_kad(event, &mut self.swarm);
                 self.outbox.extend(events);
@@ -446,30 +312,17 @@ impl Driver {
         let cause = cause.unwrap_or_else(|| "the connection was closed".into());
         self.fail_link(connection, DialFailure::Denied(format!("closed before the link was up: {cause}")));
     }
-
-    /// The connection that a link's dial waits for will not become a link.
-    fn fail_link(&mut self, connection: ConnectionId, failure: DialFailure) {
-        let Some(id) = self.dials.detach(connection) else { return };
-        if let Some(dial) = self.dials.get_mut(id) {
-            dial.note(failure);
-        }
-        self.next_attempt(id);
-    }
-}
-
-fn newest_link(links: &BTreeMap<ConnectionId, PeerId>, peer: &PeerId) -> Option<ConnectionId> {
-    links.iter().rev().find(|(_, other)| *other == peer).map(|(connection, _)| *connection)
 }
 
 /// Starts one listener. libp2p lets two processes of a user listen on the same TCP port and share its
 /// connections at random, so a fixed port is tried first without that.
-fn listen(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<(), String> {
+fn listen(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<ListenerId, String> {
     let shape = resolve::Shape::of(address)?;
     if let (resolve::Name::Ip(ip), false, 1..) = (&shape.host, shape.quic, shape.port) {
         std::net::TcpListener::bind((*ip, shape.port)).map_err(|error| error.to_string())?;
     }
     match swarm.listen_on(address.clone()) {
-        Ok(_) => Ok(()),
+        Ok(listener) => Ok(listener),
         Err(libp2p::TransportError::MultiaddrNotSupported(_)) => Err("no kind of address to listen on".into()),
         Err(libp2p::TransportError::Other(error)) => Err(error.to_string()),
     }
