@@ -63,8 +63,9 @@ pub(crate) struct Spent {
 
 /// Most peers remembered as not to be asked, about 100 bytes each.
 const SPENT_MAX: usize = 512;
-/// How long a peer whose link or stream broke is left alone, unless it comes back by itself.
-const BROKEN_FOR: Duration = Duration::from_secs(1);
+/// How long a parent whose link or stream broke is left alone, unless it comes back by itself.
+/// Others are preferred anyway; this is for meshes where there is nobody else.
+const BROKEN_FOR: Duration = Duration::from_millis(200);
 
 impl Upstream {
     /// Not to be asked until its row changes, or for `period` at most.

@@ -217,6 +217,10 @@ impl World {
         self.input(0, Input::Publish { epoch: 1 });
     }
 
+    pub fn has_left(&self, number: u16) -> bool {
+        self.nodes[&peer(number)].left
+    }
+
     pub fn tree(&self, number: u16) -> &Tree {
         &self.nodes[&peer(number)].tree
     }
