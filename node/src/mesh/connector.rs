@@ -292,7 +292,7 @@ impl Connector {
         let jitter = self.config.revisit.mul_f64(self.rng.f64());
         self.revisit_at = now + self.config.revisit / 2 + jitter;
         let dead = peers.iter().filter(|(status, row)| *status == Status::Dead && !linked.contains(&row.peer));
-        let due = dead.map(|(_, row)| row.peer).filter(|peer| !self.backoffs.get(peer).is_some_and(|b| b.until > now));
+        let due = dead.map(|(_, row)| row.peer).filter(|peer| self.backoffs.get(peer).is_none_or(|b| b.until <= now));
         let due: Vec<PeerId> = due.collect();
         if let Some(peer) = self.rng.choice(due) {
             self.dial_if_due(now, peers, peer, dials);
