@@ -11,6 +11,7 @@ use crate::{
     message::Message,
     op::{Claim, INCARNATION_MAX, Op, OpId, SignedOp},
     own_row::{OwnRow, RowBody},
+    recent::Recent,
     suspicion::{Accused, Suspicions},
     sync::{Shared, ops_messages},
     table::{PeerTable, Status},
@@ -188,6 +189,9 @@ pub enum Reason {
     /// Its author publishes too much.
     #[error("too many ops of this author")]
     RateLimited,
+    /// It is of a dead peer that is not known, and there are enough of them.
+    #[error("no room for more tombstones")]
+    Full,
 }
 
 /// Counts of what came in.
@@ -217,6 +221,7 @@ pub struct Gossip {
     sync_at: Instant,
     bury_at: Instant,
     rates: BTreeMap<PeerId, Bucket>,
+    turned_away: Recent,
     outputs: VecDeque<Output>,
 }
 
@@ -254,6 +259,7 @@ impl Gossip {
             sync_at,
             bury_at: now + BURY_INTERVAL,
             rates: BTreeMap::new(),
+            turned_away: Recent::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -279,8 +285,11 @@ impl Gossip {
                 self.open_sync(now, peer);
             }
             Input::LinkDown { peer, graceful } => {
-                if self.links.remove(&peer) && !graceful {
-                    self.lose_touch(now, peer);
+                if self.links.remove(&peer) {
+                    self.stop_sparing(now, peer);
+                    if !graceful {
+                        self.lose_touch(now, peer);
+                    }
                 }
             }
             Input::Unreachable { peer } => {
@@ -343,7 +352,10 @@ impl Gossip {
         if !message.is_within_bounds() {
             return;
         }
-        self.clear_suspicion(now, from);
+        // Late words of a link that broke prove nothing.
+        if self.links.contains(&from) {
+            self.clear_suspicion(now, from);
+        }
         let answers = match message {
             Message::Ops(ops) => {
                 for op in ops {
@@ -379,9 +391,12 @@ impl Gossip {
             return Applied::Rejected(Reason::OutOfBounds);
         }
         // What is known need not be verified.
-        match self.is_news(&op) {
+        match self.is_news(&op, &signed) {
             Applied::Applied => {}
-            known => return known,
+            known => {
+                self.contradict(from, &op);
+                return known;
+            }
         }
         let author = op.id().author;
         if !signed.is_signed_by(&author, &self.config.mesh, &*self.keys) {
@@ -390,6 +405,10 @@ impl Gossip {
         if from.is_some() && !self.take_token(now, author) {
             return Applied::Rejected(Reason::RateLimited);
         }
+        if self.lacks_room_for(&op) {
+            return Applied::Rejected(Reason::Full);
+        }
+        self.contradict(from, &op);
         match op {
             Op::Row(row) if row.peer == self.me => self.outbid(now, row.incarnation),
             Op::Row(row) => self.take_row(now, from, row, signed),
@@ -402,13 +421,37 @@ impl Gossip {
         Applied::Applied
     }
 
-    fn is_news(&self, op: &Op) -> Applied {
+    /// Whether it speaks of a dead peer that is not known, of whom there are enough.
+    fn lacks_room_for(&self, op: &Op) -> bool {
+        let (tombstones, most) = self.table.tombstones();
+        let (dead, subject) = match op {
+            Op::Row(row) => (row.presence == Presence::Left, row.peer),
+            Op::Death(claim) => (claim.suspect != self.me, claim.suspect),
+            Op::Suspicion(_) => return false,
+        };
+        dead && tombstones >= most && self.table.entry(&subject).is_none()
+    }
+
+    /// Whoever sends the row of a peer that is dead does not know it yet.
+    fn contradict(&mut self, from: Option<PeerId>, op: &Op) {
+        if let (Op::Row(row), Some(to)) = (op, from)
+            && let Some((claim, signed)) = self.table.entry(&row.peer).and_then(|entry| entry.death.as_ref())
+            && claim.suspect_incarnation >= row.incarnation
+            && self.links.contains(&to)
+        {
+            let message = Message::Ops(vec![signed.clone()]);
+            self.outputs.push_back(Output::Send { to, message });
+        }
+    }
+
+    fn is_news(&self, op: &Op, signed: &SignedOp) -> Applied {
         let entry = |peer| self.table.entry(peer);
         let (new, known) = match op {
             Op::Row(row) if row.peer == self.me => ((row.incarnation, row.version), (self.incarnation, self.version)),
             Op::Row(row) => {
                 let Some(known) = entry(&row.peer).filter(|entry| entry.row.is_some()) else {
-                    return Applied::Applied;
+                    let seen = self.turned_away.contains(signed.fingerprint());
+                    return if seen { Applied::AlreadySeen } else { Applied::Applied };
                 };
                 ((row.incarnation, row.version), known.row_version())
             }
@@ -424,9 +467,12 @@ impl Gossip {
                 return if covers { Applied::Applied } else { Applied::Stale };
             }
             Op::Death(claim) => {
-                let new = Some((claim.suspect_incarnation, claim.id.author));
-                let known = entry(&claim.suspect).and_then(|entry| entry.death_version());
-                return match new.cmp(&known) {
+                let new = Some(claim.suspect_incarnation);
+                let known = entry(&claim.suspect);
+                if known.is_some_and(|known| new < Some(known.row_version().0)) {
+                    return Applied::Stale;
+                }
+                return match new.cmp(&known.and_then(|known| known.death_incarnation())) {
                     std::cmp::Ordering::Greater => Applied::Applied,
                     std::cmp::Ordering::Equal => Applied::AlreadySeen,
                     std::cmp::Ordering::Less => Applied::Stale,
@@ -443,8 +489,9 @@ impl Gossip {
     fn take_row(&mut self, now: Instant, from: Option<PeerId>, row: Row, signed: SignedOp) {
         let (peer, incarnation) = (row.peer, row.incarnation);
         let before = self.table.status(&peer);
-        if before.is_none() {
-            self.make_room();
+        if before.is_none() && row.presence == Presence::Alive && !self.make_room(&peer, &signed) {
+            self.push_later(now, signed, from);
+            return;
         }
         let reborn = self.table.entry(&peer).is_some_and(|entry| entry.row_version().0 < incarnation);
         self.table.merge_row(now, row, signed.clone());
@@ -487,11 +534,18 @@ impl Gossip {
 
     fn take_death(&mut self, now: Instant, from: Option<PeerId>, claim: Claim, signed: SignedOp) {
         let peer = claim.suspect;
-        let live = self.table.status(&peer).is_some_and(Status::is_live);
-        self.table.merge_death(now, claim, signed.clone());
-        if live && self.table.status(&peer) == Some(Status::Dead) {
-            self.suspicions.forget(&peer);
-            self.event(Event::Died { peer, incarnation: claim.suspect_incarnation });
+        let before = self.table.status(&peer);
+        let spare = self.links.contains(&peer);
+        self.table.merge_death(now, claim, signed.clone(), spare);
+        match (before, self.table.status(&peer)) {
+            (Some(Status::Alive | Status::Suspect), Some(Status::Dead)) => {
+                self.suspicions.forget(&peer);
+                self.event(Event::Died { peer, incarnation: claim.suspect_incarnation });
+            }
+            (Some(Status::Alive), Some(Status::Suspect)) => {
+                self.event(Event::Suspected { peer, by: claim.id.author });
+            }
+            _ => {}
         }
         self.push_later(now, signed, from);
     }
@@ -506,7 +560,20 @@ impl Gossip {
 
     // --- Liveness ----------------------------------------------------------------------------
 
+    fn stop_sparing(&mut self, now: Instant, peer: PeerId) {
+        let before = self.table.status(&peer);
+        self.table.unspare(now, peer);
+        if before.is_some_and(Status::is_live) && self.table.status(&peer) == Some(Status::Dead) {
+            self.suspicions.forget(&peer);
+            let incarnation = self.table.entry(&peer).map_or(0, |entry| entry.row_version().0);
+            self.event(Event::Died { peer, incarnation });
+        }
+    }
+
     fn lose_touch(&mut self, now: Instant, peer: PeerId) {
+        if self.presence == Presence::Left {
+            return;
+        }
         let Some(incarnation) = self.table.live(&peer).map(|row| row.incarnation) else {
             return;
         };
@@ -557,20 +624,7 @@ impl Gossip {
         }
         self.own.publish(now);
         let id = self.next_id();
-        let RowBody { label, addresses, tags, capacity, free, tracks, library } = self.own.body.clone();
-        let row = Row {
-            peer: self.me,
-            incarnation: id.incarnation,
-            version: id.version,
-            presence: self.presence,
-            label,
-            addresses,
-            tags,
-            capacity,
-            free,
-            tracks,
-            library,
-        };
+        let row = self.own.body.to_row(id, self.presence);
         self.publish(now, &Op::Row(row));
         if self.presence == Presence::Left {
             self.push_at = Some(now);
@@ -620,17 +674,28 @@ impl Gossip {
         allowed
     }
 
-    /// Drops a row drawn at random when the table is full; links are never dropped.
-    fn make_room(&mut self) {
-        if self.table.len() <= self.config.table_rows_max {
-            return;
+    /// Whether a row of a peer that is not known gets a place. In a full table few do, for which
+    /// others drawn at random go; links always do and never go. The rest is only passed on, and
+    /// remembered for a while: each copy would be news again, and go round for ever.
+    fn make_room(&mut self, newcomer: &PeerId, signed: &SignedOp) -> bool {
+        // This node's own row is not counted.
+        if self.table.live_len() <= self.config.table_rows_max {
+            return true;
         }
-        let spare = self.table.entries().map(|(peer, _)| *peer);
-        let spare: Vec<PeerId> = spare.filter(|peer| *peer != self.me && !self.links.contains(peer)).collect();
+        self.turned_away.insert(signed.fingerprint());
+        if !self.links.contains(newcomer) && self.rng.u8(..16) != 0 {
+            return false;
+        }
+        let live = self.table.iter_live().map(|row| row.peer);
+        let spare: Vec<PeerId> = live.filter(|peer| *peer != self.me && !self.links.contains(peer)).collect();
         if let Some(peer) = self.rng.choice(spare) {
             self.suspicions.forget(&peer);
+            if let Some((_, signed)) = self.table.entry(&peer).and_then(|entry| entry.row.as_ref()) {
+                self.turned_away.insert(signed.fingerprint());
+            }
             self.table.remove(&peer);
         }
+        true
     }
 
     /// Forgets tombstones whose life is over, and the oldest of more than twice the live rows.

@@ -16,6 +16,7 @@ pub mod message;
 pub mod name;
 pub mod op;
 mod own_row;
+mod recent;
 pub mod row;
 mod suspicion;
 mod sync;

@@ -48,8 +48,8 @@ pub struct DigestEntry(
     pub PeerId,
     /// Incarnation and version of its row; zeros without one.
     pub (u64, u64),
-    /// Incarnation and author of its death certificate.
-    pub Option<(u64, PeerId)>,
+    /// The incarnation that was certified dead.
+    pub Option<u64>,
 );
 
 impl Message {

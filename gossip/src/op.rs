@@ -9,8 +9,11 @@ use crate::{
     row::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, ROW_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX, TRACKS_BUDGET_BYTES, TrackEntry},
 };
 
-/// Largest incarnation that anybody may claim. It leaves every peer room to refute.
+/// Largest incarnation that a peer may give itself.
 pub const INCARNATION_MAX: u64 = u64::MAX >> 1;
+/// Largest incarnation that may be accused: far below [`INCARNATION_MAX`], so that whoever is
+/// accused can rise above it, now and after every restart to come.
+pub const ACCUSED_MAX: u64 = u64::MAX >> 2;
 
 /// Names an op: all ops of an author draw from one version counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,7 +70,7 @@ impl Op {
             Self::Row(row) => row_is_within_bounds(row),
             Self::Suspicion(claim) | Self::Death(claim) => {
                 claim.id.incarnation <= INCARNATION_MAX
-                    && claim.suspect_incarnation <= INCARNATION_MAX
+                    && claim.suspect_incarnation <= ACCUSED_MAX
                     && claim.suspect != claim.id.author
             }
         }
@@ -93,8 +96,7 @@ pub struct SignedOp {
 impl SignedOp {
     /// Encodes and signs an op of this node.
     pub(crate) fn sign(op: &Op, mesh: &MeshName, keys: &dyn Keys) -> Self {
-        let mut bytes = Vec::with_capacity(256);
-        ciborium::into_writer(op, &mut bytes).expect("writing to memory does not fail");
+        let bytes = encode(op);
         let signature = keys.sign(&signed_message(mesh, &bytes));
         Self { bytes: bytes.into(), signature }
     }
@@ -114,10 +116,23 @@ impl SignedOp {
         keys.verify(author, &signed_message(mesh, &self.bytes), &self.signature)
     }
 
+    /// Names the bytes: the first 8 bytes of their BLAKE3.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let hash = blake3::hash(&self.bytes);
+        u64::from_be_bytes(*hash.as_bytes().first_chunk::<8>().expect("a hash has 32 bytes"))
+    }
+
     /// Bytes that it takes in a message, about.
     pub(crate) fn wire_bytes(&self) -> usize {
         self.bytes.len() + 72
     }
+}
+
+/// The CBOR of an op.
+pub(crate) fn encode(op: &Op) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(256);
+    ciborium::into_writer(op, &mut bytes).expect("writing to memory does not fail");
+    bytes
 }
 
 /// What is signed says what it is and for which mesh, so that it means nothing anywhere else.

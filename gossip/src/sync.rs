@@ -52,8 +52,8 @@ impl<'a> Shared<'a> {
             let (incarnation, version) = entry.row_version();
             let mut hasher = blake3::Hasher::new();
             hasher.update(peer.key_bytes()).update(&incarnation.to_be_bytes()).update(&version.to_be_bytes());
-            if let Some((incarnation, author)) = entry.death_version() {
-                hasher.update(&incarnation.to_be_bytes()).update(author.key_bytes());
+            if let Some(incarnation) = entry.death_incarnation() {
+                hasher.update(&incarnation.to_be_bytes());
             }
             let hash = *hasher.finalize().as_bytes().first_chunk::<8>().expect("a hash has 32 bytes");
             let sum = &mut sums[usize::from(bucket(peer))];
@@ -95,18 +95,28 @@ impl<'a> Shared<'a> {
         let covers = |peer: &PeerId| covered.as_ref().is_none_or(|covered| covered.contains(&bucket(peer)));
         let known: BTreeMap<&PeerId, &DigestEntry> = theirs.entries.iter().map(|entry| (&entry.0, entry)).collect();
         let mut lacking_there = Vec::new();
-        for (peer, entry) in self.entries().filter(|(peer, _)| covers(peer)) {
+        // Silent tombstones too if the other speaks of the peer: they contradict.
+        let shared = self.entries().filter(|(peer, _)| covers(peer) && !known.contains_key(peer));
+        let named = known.keys().filter_map(|peer| Some((*peer, self.table.entry(peer)?)));
+        for (peer, entry) in shared.chain(named) {
             let (row, death) = known.get(peer).map_or(((0, 0), None), |theirs| (theirs.1, theirs.2));
             if let Some((_, signed)) = entry.row.as_ref().filter(|_| entry.row_version() > row) {
                 lacking_there.push(signed.clone());
             }
-            if let Some((_, signed)) = entry.death.as_ref().filter(|_| entry.death_version() > death) {
+            if let Some((_, signed)) = entry
+                .death
+                .as_ref()
+                .filter(|(claim, _)| Some(claim.suspect_incarnation) > death && claim.suspect_incarnation >= row.0)
+            {
                 lacking_there.push(signed.clone());
             }
         }
         let mut messages = ops_messages(lacking_there);
         let lacks_here = |entry: &DigestEntry| match self.table.entry(&entry.0) {
-            Some(ours) => entry.1 > ours.row_version() || entry.2 > ours.death_version(),
+            Some(ours) => {
+                let refuted = entry.2 < Some(ours.row_version().0);
+                entry.1 > ours.row_version() || (entry.2 > ours.death_incarnation() && !refuted)
+            }
             None => true,
         };
         if theirs.reply && theirs.entries.iter().any(lacks_here) {
@@ -119,7 +129,7 @@ impl<'a> Shared<'a> {
 }
 
 fn digest_entry((peer, entry): (&PeerId, &Entry)) -> DigestEntry {
-    DigestEntry(*peer, entry.row_version(), entry.death_version())
+    DigestEntry(*peer, entry.row_version(), entry.death_incarnation())
 }
 
 fn bucket(peer: &PeerId) -> u8 {

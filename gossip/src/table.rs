@@ -1,7 +1,7 @@
 //! The peer table: for each peer the greatest row and the greatest death certificate.
 //!
-//! Both merge by taking the greater, a row by (incarnation, version), a certificate by
-//! (incarnation, author): a join of two chains, so that merging commutes, associates and is
+//! Both merge by taking the greater, a row by (incarnation, version), a certificate by the
+//! incarnation (who certified it makes no difference): a join of two chains, so that merging commutes, associates and is
 //! idempotent. What a peer is follows from the two: dead if the certificate covers the row's
 //! incarnation, left if the row says so, alive otherwise. Suspicion is local and changes no row.
 
@@ -38,6 +38,9 @@ pub(crate) struct Entry {
     pub(crate) row: Option<(Row, SignedOp)>,
     pub(crate) death: Option<(Claim, SignedOp)>,
     pub(crate) suspect: bool,
+    /// Certified dead while a link to it works: it is about to refute, or the link to break. The
+    /// trees above that link must not break for a certificate from beyond a healed partition.
+    pub(crate) spared: bool,
     /// When it was found dead or left; tombstones age from here.
     pub(crate) buried: Option<Instant>,
 }
@@ -46,8 +49,14 @@ impl Entry {
     fn status(&self) -> Option<Status> {
         let (row, _) = self.row.as_ref()?;
         Some(match &self.death {
-            Some((claim, _)) if claim.suspect_incarnation >= row.incarnation => Status::Dead,
             _ if row.presence == Presence::Left => Status::Left,
+            Some((claim, _)) if claim.suspect_incarnation >= row.incarnation => {
+                if self.spared {
+                    Status::Suspect
+                } else {
+                    Status::Dead
+                }
+            }
             _ if self.suspect => Status::Suspect,
             _ => Status::Alive,
         })
@@ -57,8 +66,9 @@ impl Entry {
         self.row.as_ref().map_or((0, 0), |(row, _)| (row.incarnation, row.version))
     }
 
-    pub(crate) fn death_version(&self) -> Option<(u64, PeerId)> {
-        self.death.as_ref().map(|(claim, _)| (claim.suspect_incarnation, claim.id.author))
+    /// The incarnation that is certified dead.
+    pub(crate) fn death_incarnation(&self) -> Option<u64> {
+        self.death.as_ref().map(|(claim, _)| claim.suspect_incarnation)
     }
 }
 
@@ -67,6 +77,7 @@ impl Entry {
 pub struct PeerTable {
     entries: BTreeMap<PeerId, Entry>,
     live: usize,
+    buried: usize,
     revision: u64,
 }
 
@@ -133,18 +144,25 @@ impl PeerTable {
                     // A suspicion names an incarnation; this one was not accused.
                     entry.suspect = false;
                 }
+                if entry.death_incarnation() < Some(key.0) {
+                    // A death of an earlier life says nothing any more.
+                    (entry.death, entry.spared) = (None, false);
+                }
                 entry.row = Some((row, signed));
             }
             news
         })
     }
 
-    /// Merges a death certificate. Returns whether it was news.
-    pub(crate) fn merge_death(&mut self, now: Instant, claim: Claim, signed: SignedOp) -> bool {
-        let key = Some((claim.suspect_incarnation, claim.id.author));
+    /// Merges a death certificate. Returns whether it was news. `spare`: a live peer becomes a
+    /// suspect only, until [`PeerTable::unspare`].
+    pub(crate) fn merge_death(&mut self, now: Instant, claim: Claim, signed: SignedOp, spare: bool) -> bool {
+        let key = claim.suspect_incarnation;
         self.change(now, claim.suspect, |entry| {
-            let news = key > entry.death_version();
+            let refuted = entry.row.as_ref().is_some_and(|(row, _)| row.incarnation > key);
+            let news = Some(key) > entry.death_incarnation() && !refuted;
             if news {
+                entry.spared = spare && entry.status().is_some_and(Status::is_live);
                 entry.death = Some((claim, signed));
             }
             news
@@ -157,9 +175,28 @@ impl PeerTable {
         }
     }
 
+    /// The link to a peer is gone: a certificate of its death counts from now on.
+    pub(crate) fn unspare(&mut self, now: Instant, peer: PeerId) {
+        if self.entries.contains_key(&peer) {
+            self.change(now, peer, |entry| std::mem::take(&mut entry.spared));
+        }
+    }
+
+    /// Tombstones held, and how many there may be: twice the live rows, at least 64.
+    pub(crate) fn tombstones(&self) -> (usize, usize) {
+        (self.buried, (2 * self.live).max(64))
+    }
+
     fn change(&mut self, now: Instant, peer: PeerId, change: impl FnOnce(&mut Entry) -> bool) -> bool {
-        let entry = self.entries.entry(peer).or_insert(Entry { row: None, death: None, suspect: false, buried: None });
+        let entry = self.entries.entry(peer).or_insert(Entry {
+            row: None,
+            death: None,
+            suspect: false,
+            spared: false,
+            buried: None,
+        });
         let was_live = entry.status().is_some_and(Status::is_live);
+        self.buried -= usize::from(entry.buried.is_some());
         let changed = change(entry);
         let is_live = entry.status().is_some_and(Status::is_live);
         if is_live {
@@ -167,6 +204,7 @@ impl PeerTable {
         } else if entry.buried.is_none() {
             entry.buried = Some(now);
         }
+        self.buried += usize::from(entry.buried.is_some());
         self.live = self.live + usize::from(is_live) - usize::from(was_live);
         self.revision += u64::from(changed);
         changed
@@ -175,6 +213,7 @@ impl PeerTable {
     pub(crate) fn remove(&mut self, peer: &PeerId) {
         if let Some(entry) = self.entries.remove(peer) {
             self.live -= usize::from(entry.status().is_some_and(Status::is_live));
+            self.buried -= usize::from(entry.buried.is_some());
             self.revision += 1;
         }
     }

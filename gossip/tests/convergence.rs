@@ -476,31 +476,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn one_author_cannot_flood_the_mesh_and_the_others_still_get_through() {
-    let mut world = World::linked(2);
-    world.run(Duration::from_secs(1));
-    let now = world.now;
-    let mut author = machine(50, 1, now);
-    let mut rejected = 0;
-    for round in 0..400u16 {
-        let at = now + Duration::from_millis(u64::from(round));
-        author.handle_input(at, Input::LinkUp { peer: peer(9_999) });
-        author.handle_input(at, Input::Update(body(round % 2)));
-        author.handle_timeout(at + Duration::from_millis(20));
-        while let Some(output) = author.poll_output() {
-            if let Output::Send { message: Message::Ops(ops), .. } = output {
-                for op in ops {
-                    let applied = world.nodes.get_mut(&0).expect("there").apply(now, Some(peer(1)), op);
-                    rejected += usize::from(matches!(applied, Applied::Rejected(_)));
-                }
-            }
-        }
-    }
-    assert!(rejected > 0, "no limit");
-    let mut other = machine(51, 1, now);
-    for (_, op) in rows_of(&mut other, now) {
-        assert_eq!(world.nodes.get_mut(&0).expect("there").apply(now, Some(peer(1)), op), Applied::Applied);
-    }
-}

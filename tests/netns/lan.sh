@@ -81,9 +81,8 @@ subscribe() {
 
 lines_of() { wc -l <"$work/out$1"; }
 has_lines() { (($(lines_of "$1") >= $2)); }
-knows_all() { (($(ask "$1" peers 2>/dev/null | jq '[.data.peers[] | select(.state == "alive")] | length') == ${#hosts[@]} - 1)); }
-attached() { ask 1 tree feed 2>/dev/null | jq '[.data.nodes[] | select(.attached)] | length'; }
-all_attached() { (($(attached) == ${#hosts[@]})); }
+knows_all() { ask "$1" peers 2>/dev/null | jq -e "[.data.peers[] | select(.state == \"alive\")] | length == ${#hosts[@]} - 1" >/dev/null; }
+all_attached() { ask 1 tree feed 2>/dev/null | jq -e "[.data.nodes[] | select(.attached)] | length == ${#hosts[@]}" >/dev/null; }
 goes_on() { # every host but $1 gets another 20 lines
     local cut=$1 host
     for host in "${hosts[@]}"; do
@@ -126,13 +125,14 @@ say "h$relay is back and has caught up"
 
 ip -n "$tag-lan" link set cable down
 say "cut the segment in two: h1 h2 h3 | h4 h5 h6"
+# Long enough for each half to declare the other dead, short enough for the rings.
 for host in 2 3; do
-    wait_for 15 "host $host to go on receiving" has_lines "$host" $(($(lines_of "$host") + 40))
+    wait_for 20 "host $host to go on receiving" has_lines "$host" $(($(lines_of "$host") + 160))
 done
 left_alone=$(lines_of 4)
 ip -n "$tag-lan" link set cable up
 for host in 4 5 6; do
-    wait_for 30 "host $host to receive again" has_lines "$host" $((left_alone + 60))
+    wait_for 30 "host $host to receive again" has_lines "$host" $((left_alone + 180))
 done
 wait_for 30 "one tree again" all_attached
 say "healed into one tree"

@@ -292,9 +292,9 @@ impl Connector {
         let jitter = self.config.revisit.mul_f64(self.rng.f64());
         self.revisit_at = now + self.config.revisit / 2 + jitter;
         let dead = peers.iter().filter(|(status, row)| *status == Status::Dead && !linked.contains(&row.peer));
-        let due = dead.map(|(_, row)| row.peer).filter(|peer| self.backoffs.get(peer).is_none_or(|b| b.until <= now));
-        let due: Vec<PeerId> = due.collect();
-        if let Some(peer) = self.rng.choice(due) {
+        if let Some(peer) = self.rng.choice(dead.map(|(_, row)| row.peer).collect::<Vec<_>>()) {
+            // One at a time, whoever it is: that is backoff enough.
+            self.backoffs.remove(&peer);
             self.dial_if_due(now, peers, peer, dials);
         }
     }

@@ -35,8 +35,11 @@ use super::{
 };
 
 /// Longest time from the first packet to an authenticated, multiplexed connection. Ends slow-loris
-/// clients, and dials into the void.
+/// clients.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for a dial. Short, because TCP itself tries a silent host at 0, 1, 3 and 7 s only, and a
+/// host that comes back is noticed by the next dial.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// QUIC: silence after which a connection is dead. Longer than the scheduling gaps of a busy machine
 /// (measured: 0.4 s); what must be noticed sooner, the control stream's heartbeats notice.
@@ -108,13 +111,13 @@ struct Checked {
 type Output = (Libp2pId, StreamMuxerBox);
 
 impl Checked {
-    fn check<F>(&self, connecting: F, expected: Option<Libp2pId>) -> BoxFuture<'static, io::Result<Output>>
+    fn check<F>(&self, connecting: F, limit: Duration, expected: Option<Libp2pId>) -> BoxFuture<'static, io::Result<Output>>
     where
         F: Future<Output = io::Result<Output>> + Send + 'static,
     {
         let me = self.me;
         async move {
-            let Ok(output) = tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await else {
+            let Ok(output) = tokio::time::timeout(limit, connecting).await else {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, Refused::TimedOut));
             };
             let (found, muxer) = output?;
@@ -156,10 +159,10 @@ impl libp2p::Transport for Checked {
             _ => None,
         };
         let connecting = self.inner.dial(address, options)?;
-        Ok(self.check(connecting, expected))
+        Ok(self.check(connecting, DIAL_TIMEOUT, expected))
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
-        Pin::new(&mut self.inner).poll(cx).map(|event| event.map_upgrade(|upgrade| self.check(upgrade, None)))
+        Pin::new(&mut self.inner).poll(cx).map(|event| event.map_upgrade(|upgrade| self.check(upgrade, HANDSHAKE_TIMEOUT, None)))
     }
 }
