@@ -90,6 +90,9 @@ pub(super) struct Discovery {
     mdns_retry: Option<Instant>,
     tell_again: Instant,
     found: BTreeMap<Libp2pId, BTreeSet<Multiaddr>>,
+    /// Peers found before mDNS was rebuilt, not found again yet: nobody will tell that they expired.
+    unconfirmed: BTreeSet<Libp2pId>,
+    unconfirmed_until: Instant,
     listening: BTreeMap<Multiaddr, ListenerId>,
     identify_version: String,
     kad_protocol: StreamProtocol,
@@ -106,6 +109,8 @@ impl Discovery {
             mdns_retry: None,
             tell_again: now + TELL_AGAIN,
             found: BTreeMap::new(),
+            unconfirmed: BTreeSet::new(),
+            unconfirmed_until: now,
             listening: BTreeMap::new(),
             identify_version,
             kad_protocol,
@@ -142,6 +147,8 @@ impl Discovery {
                 }
                 swarm.behaviour_mut().mdns = Toggle::from(Some(behaviour));
                 self.mdns_retry = None;
+                self.unconfirmed = self.found.keys().copied().collect();
+                self.unconfirmed_until = now + 2 * self.mdns_interval;
             }
             Err(error) => {
                 tracing::warn!("mDNS does not start, it is tried again: {error}");
@@ -160,6 +167,11 @@ impl Discovery {
         }
         if self.mdns_retry.is_some_and(|at| now >= at) {
             self.start_mdns(now, swarm);
+        }
+        if now >= self.unconfirmed_until {
+            for peer in std::mem::take(&mut self.unconfirmed) {
+                self.found.remove(&peer);
+            }
         }
         let wanted = match self.found.len() {
             MANY_PEERS.. => QUERY_MANY,
@@ -183,6 +195,7 @@ impl Discovery {
             mdns::Event::Discovered(list) => {
                 let mut changed = BTreeSet::new();
                 for (peer, address) in list {
+                    self.unconfirmed.remove(&peer);
                     let address = resolve::bare(&address);
                     if resolve::dialable(&address).is_err() || !note(&mut self.found, FOUND_MAX, peer, address) {
                         continue;

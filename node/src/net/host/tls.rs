@@ -3,7 +3,11 @@
 //! Wire-compatible with `libp2p-tls`, whose certificates it uses. It differs in three ways:
 //! the order of ciphers (`libp2p-tls` puts ChaCha20 first and has no setting, which halves the
 //! throughput of a hop between machines with AES instructions), no session resumption (each
-//! connection shows its certificate), and `SSLKEYLOGFILE` is not honoured.
+//! connection shows its certificate), and `SSLKEYLOGFILE` is not honoured. (QUIC's handshake is
+//! libp2p's own, with its own order and that variable.)
+//!
+//! The cryptography is `ring`'s: as fast as `aws-lc-rs` here, whose generator of randomness costs
+//! each thread about 35 ms, and the process 100 ms, at its first handshake; a repair cannot wait for that.
 //!
 //! Specification: <https://github.com/libp2p/specs/blob/master/tls/tls.md>.
 
@@ -33,7 +37,7 @@ use rustls::{
     },
     crypto::{
         CryptoProvider,
-        aws_lc_rs::{self, cipher_suite},
+        ring::{self, cipher_suite},
     },
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::{
@@ -77,7 +81,7 @@ pub(super) enum SetupError {
 
 impl Tls {
     pub(super) fn new(identity: &Keypair) -> Result<Self, SetupError> {
-        let provider = Arc::new(CryptoProvider { cipher_suites: cipher_suites(), ..aws_lc_rs::default_provider() });
+        let provider = Arc::new(CryptoProvider { cipher_suites: cipher_suites(), ..ring::default_provider() });
         let (certificate, key) = certificate::generate(identity)?;
         let key = provider.key_provider.load_private_key(key)?;
         let identity = Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key)));

@@ -111,7 +111,12 @@ struct Checked {
 type Output = (Libp2pId, StreamMuxerBox);
 
 impl Checked {
-    fn check<F>(&self, connecting: F, limit: Duration, expected: Option<Libp2pId>) -> BoxFuture<'static, io::Result<Output>>
+    fn check<F>(
+        &self,
+        connecting: F,
+        limit: Duration,
+        expected: Option<Libp2pId>,
+    ) -> BoxFuture<'static, io::Result<Output>>
     where
         F: Future<Output = io::Result<Output>> + Send + 'static,
     {
@@ -163,6 +168,8 @@ impl libp2p::Transport for Checked {
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
-        Pin::new(&mut self.inner).poll(cx).map(|event| event.map_upgrade(|upgrade| self.check(upgrade, HANDSHAKE_TIMEOUT, None)))
+        Pin::new(&mut self.inner)
+            .poll(cx)
+            .map(|event| event.map_upgrade(|upgrade| self.check(upgrade, HANDSHAKE_TIMEOUT, None)))
     }
 }
