@@ -8,13 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{PeerId, Role, Row};
+use banyan_gossip::PeerId;
 
 use crate::{
-    Context, DetachReason, Event, LinkSettings, Message, MoveReason, Output, RefuseReason, Source, StuckReason, Tree,
-    choice::{self, Chain, Query, Standing, Survey},
-    source::OriginAge,
-    upstream::Parent,
+    Context, DetachReason, LinkSettings, Message, MoveReason, Output, Source, StuckReason, Tree, source::OriginAge,
 };
 
 /// A search for a parent.
@@ -22,24 +19,24 @@ use crate::{
 pub(crate) struct Attempt {
     pub(crate) reason: MoveReason,
     pub(crate) phase: Phase,
-    started: Instant,
-    tries: u32,
+    pub(crate) started: Instant,
+    pub(crate) tries: u32,
     /// Tries since the last wait.
-    burst: u32,
+    pub(crate) burst: u32,
     /// Whom to ask first: who was named by others, backups.
-    hints: VecDeque<PeerId>,
+    pub(crate) hints: VecDeque<PeerId>,
     /// Whom to ask then: drawn from the table.
-    drawn: VecDeque<PeerId>,
+    pub(crate) drawn: VecDeque<PeerId>,
     /// Greatest depth that the new parent may have.
     pub(crate) deepest: u8,
     /// Somebody no longer held what this node needs.
-    behind: bool,
+    pub(crate) behind: bool,
     /// Nobody held it: whatever comes will do, the gap is reported.
-    any_object: bool,
+    pub(crate) any_object: bool,
     /// Why the last candidate could not be had.
-    last_failure: Option<StuckReason>,
+    pub(crate) last_failure: Option<StuckReason>,
     /// Height that the peer being asked was told.
-    told_height: u8,
+    pub(crate) told_height: u8,
 }
 
 /// How far a search has come.
@@ -68,37 +65,12 @@ pub(crate) struct Opening {
     pub(crate) deadline: Instant,
 }
 
-/// Candidates drawn from the table at a time.
-const DRAWN: usize = 8;
 /// Most hints kept.
-const HINTS_MAX: usize = 16;
+pub(crate) const HINTS_MAX: usize = 16;
 /// Most requests whose late answers are still welcome.
 const LATE_MAX: usize = 4;
-/// How long a peer that moves below this node is left alone.
-const CROSSING_FOR: Duration = Duration::from_millis(500);
-/// Most candidates asked for a move that merely improves.
-const MOVE_TRIES: u32 = 3;
 /// What a link without a measured round-trip time is granted.
 const RTT_GRANT: Duration = Duration::from_millis(100);
-
-/// What is sought; see [`Query`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Wish {
-    pub(crate) source: Source,
-    pub(crate) repair: bool,
-    pub(crate) deepest: u8,
-    pub(crate) avoid: Option<PeerId>,
-    pub(crate) desperate: bool,
-}
-
-/// Whether an answer is awaited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expected {
-    Now,
-    /// No more, but it is still welcome.
-    Late,
-    Not,
-}
 
 impl Phase {
     pub(crate) fn deadline(&self) -> Instant {
@@ -190,7 +162,7 @@ impl Tree {
         self.decline(cx, opening, DetachReason::Cancelled);
     }
 
-    fn decline(&mut self, cx: &Context<'_>, opening: &Opening, reason: DetachReason) {
+    pub(crate) fn decline(&mut self, cx: &Context<'_>, opening: &Opening, reason: DetachReason) {
         if cx.links.linked(&opening.peer) {
             self.send(opening.peer, Message::Detach { ticket: opening.ticket, reason });
         }
@@ -210,178 +182,9 @@ impl Tree {
         }
     }
 
-    // --- Choose ------------------------------------------------------------------------------
-
-    /// Whether a parent was lost, or is about to be: then slots kept for repairs may be taken.
-    fn is_repair(&self, reason: MoveReason) -> bool {
-        let lost = self.upstream.parent.is_none() && self.upstream.lost.is_some();
-        lost || matches!(reason, MoveReason::ParentSilent | MoveReason::ParentGone | MoveReason::Shed)
-    }
-
-    /// Asks the next candidate, or waits.
-    pub(crate) fn next_try(&mut self, now: Instant, cx: &mut Context<'_>) {
-        loop {
-            let Some(attempt) = self.upstream.attempt.as_ref() else {
-                return;
-            };
-            let only_better = attempt.reason == MoveReason::MovedUp;
-            if attempt.burst >= if only_better { MOVE_TRIES } else { self.config.burst } {
-                return self.rest(now, attempt.last_failure.unwrap_or(StuckReason::Unreachable));
-            }
-            let reason = match self.pick(now, cx) {
-                Ok(peer) => return self.approach(now, cx, peer),
-                Err(reason) => reason,
-            };
-            let Some(attempt) = self.upstream.attempt.as_mut() else {
-                return;
-            };
-            if !attempt.behind || attempt.any_object || only_better {
-                return self.rest(now, reason);
-            }
-            // Nobody holds what this node needs: the best that is left is to go on with a gap.
-            attempt.any_object = true;
-            self.upstream.forgive_behind();
-        }
-    }
-
-    /// Nobody can be asked now.
-    fn rest(&mut self, now: Instant, reason: StuckReason) {
-        let Some(attempt) = self.upstream.attempt.as_mut() else {
-            return;
-        };
-        if attempt.reason == MoveReason::MovedUp {
-            self.upstream.attempt = None;
-            return;
-        }
-        let (first, longest) = self.config.backoff;
-        let full = first.saturating_mul(1 << self.upstream.failures.min(10)).min(longest);
-        // Half fixed, half drawn: those who wait together do not come back together.
-        let wait = full / 2 + full.mul_f64(self.rng.f64()) / 2;
-        attempt.phase = Phase::Waiting { until: now + wait };
-        attempt.drawn.clear();
-        self.upstream.failures = self.upstream.failures.saturating_add(1);
-        if self.upstream.parent.is_none() && self.upstream.stuck != Some(reason) {
-            self.upstream.stuck = Some(reason);
-            self.event(Event::Stuck { reason });
-        }
-    }
-
-    fn pick(&mut self, now: Instant, cx: &Context<'_>) -> Result<PeerId, StuckReason> {
-        while let Some(peer) = self.upstream.attempt.as_mut().and_then(|attempt| attempt.hints.pop_front()) {
-            if self.may_ask(now, cx, peer) {
-                return Ok(peer);
-            }
-        }
-        while let Some(peer) = self.upstream.attempt.as_mut().and_then(|attempt| attempt.drawn.pop_front()) {
-            if self.may_ask(now, cx, peer) {
-                return Ok(peer);
-            }
-        }
-        let mut survey = self.survey(now, cx);
-        if survey.drawn.is_empty() {
-            return Err(self.why_nobody(&survey));
-        }
-        let peer = survey.drawn.remove(0);
-        if let Some(attempt) = self.upstream.attempt.as_mut() {
-            attempt.drawn = survey.drawn.into();
-        }
-        Ok(peer)
-    }
-
-    fn survey(&mut self, now: Instant, cx: &Context<'_>) -> Survey {
-        let (Some(source), Some(attempt)) = (self.source, self.upstream.attempt.as_ref()) else {
-            return Survey::default();
-        };
-        let only_better = attempt.reason == MoveReason::MovedUp;
-        let wish = Wish {
-            source,
-            repair: self.is_repair(attempt.reason),
-            deepest: attempt.deepest,
-            avoid: if only_better { None } else { self.parent().or(self.upstream.lost) },
-            desperate: !only_better,
-        };
-        let mut rng = self.rng.fork();
-        let survey = self.with_query(now, cx, wish, |query| choice::survey(query, DRAWN, &mut rng));
-        // Nobody feeds anybody once the origin is gone.
-        if survey.origin_live { survey } else { Survey::default() }
-    }
-
-    pub(crate) fn with_query<T>(
-        &self,
-        now: Instant,
-        cx: &Context<'_>,
-        wish: Wish,
-        ask: impl FnOnce(&Query<'_>) -> T,
-    ) -> T {
-        let standing = |row: &Row| self.standing(now, cx, row.peer);
-        ask(&Query {
-            me: self.me,
-            track: &self.track,
-            config: &self.config,
-            peers: cx.peers,
-            links: cx.links,
-            height: self.height(),
-            source: wish.source,
-            deepest: wish.deepest,
-            repair: wish.repair,
-            avoid: wish.avoid,
-            desperate: wish.desperate,
-            standing: &standing,
-        })
-    }
-
-    fn standing(&self, now: Instant, cx: &Context<'_>, peer: PeerId) -> Standing {
-        if self.children.contains_key(&peer) {
-            Standing::Below
-        } else if self.parent() == Some(peer) || self.upstream.is_spent(now, cx.peers, &peer) {
-            Standing::UsedUp
-        } else {
-            Standing::Open
-        }
-    }
-
-    /// Whether somebody named by others is worth a question. They may know more than the table.
-    fn may_ask(&self, now: Instant, cx: &Context<'_>, peer: PeerId) -> bool {
-        let Some((source, attempt)) = self.source.zip(self.upstream.attempt.as_ref()) else {
-            return false;
-        };
-        if peer == self.me || self.standing(now, cx, peer) != Standing::Open || self.upstream.lost == Some(peer) {
-            return false;
-        }
-        let Some(row) = cx.peers.live(&peer) else {
-            return cx.links.linked(&peer);
-        };
-        let Some(entry) = row.tracks.get(&self.track) else {
-            return false;
-        };
-        let depth = entry.depth.unwrap_or(0);
-        let fits = usize::from(depth) + 1 + usize::from(self.height()) <= usize::from(self.config.max_depth);
-        let hosts = row.capacity > 0 && (entry.role == Role::Member || entry.free > 0 || row.free > 0);
-        let wish = Wish { source, repair: true, deepest: u8::MAX, avoid: None, desperate: true };
-        let chain = self.with_query(now, cx, wish, |query| choice::chain(query, peer));
-        fits && hosts && depth <= attempt.deepest && chain != Chain::Below
-    }
-
-    fn why_nobody(&self, survey: &Survey) -> StuckReason {
-        let attempt = self.upstream.attempt.as_ref();
-        if !survey.origin_live {
-            StuckReason::NoOrigin
-        } else if survey.attached == 0 {
-            StuckReason::NobodyAttached
-        } else if survey.used_up > 0 {
-            attempt.and_then(|attempt| attempt.last_failure).unwrap_or(StuckReason::Unreachable)
-        } else if survey.too_deep > 0 {
-            StuckReason::DepthLimit
-        } else if survey.below > 0 {
-            StuckReason::OnlyDescendants
-        } else {
-            StuckReason::AllFull
-        }
-    }
-
     // --- Connect, ask ------------------------------------------------------------------------
 
-    fn approach(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId) {
+    pub(crate) fn approach(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId) {
         let Some(attempt) = self.upstream.attempt.as_mut() else {
             return;
         };
@@ -459,138 +262,5 @@ impl Tree {
             attempt.burst = 0;
             self.next_try(now, cx);
         }
-    }
-
-    // --- The answer --------------------------------------------------------------------------
-
-    pub(crate) fn on_refuse(
-        &mut self,
-        now: Instant,
-        cx: &mut Context<'_>,
-        from: PeerId,
-        request: u64,
-        reason: RefuseReason,
-        try_instead: Vec<PeerId>,
-    ) {
-        self.upstream.late.retain(|(peer, late)| (*peer, *late) != (from, request));
-        let asked = matches!(self.upstream.attempt.as_ref().map(|attempt| &attempt.phase),
-            Some(Phase::Asked { peer, request: asked, .. }) if *peer == from && *asked == request);
-        let Some(attempt) = self.upstream.attempt.as_mut().filter(|_| asked) else {
-            return;
-        };
-        attempt.last_failure = Some(match reason {
-            // The rows just do not say so yet.
-            RefuseReason::Full => StuckReason::AllFull,
-            reason => StuckReason::Refused(reason),
-        });
-        attempt.behind |= reason == RefuseReason::Behind;
-        for peer in try_instead.into_iter().rev() {
-            attempt.hints.push_front(peer);
-        }
-        attempt.hints.truncate(HINTS_MAX);
-        attempt.phase = Phase::Waiting { until: now };
-        let period = if reason == RefuseReason::Crossing { CROSSING_FOR } else { self.config.refused_for };
-        self.upstream.spend_row(now, cx.peers, from, period, reason == RefuseReason::Behind);
-        self.next_try(now, cx);
-    }
-
-    pub(crate) fn on_accept(&mut self, now: Instant, cx: &mut Context<'_>, request: u64, opening: Opening) {
-        let expected = self.expects(opening.peer, request);
-        if expected == Expected::Not || self.parent() == Some(opening.peer) {
-            return self.decline(cx, &opening, DetachReason::Cancelled);
-        }
-        let fits = opening.path.len() + usize::from(self.height()) <= usize::from(self.config.max_depth);
-        let refused = match self.source {
-            _ if opening.path.contains(&self.me) => Some(DetachReason::Loop),
-            _ if !fits => Some(DetachReason::TooDeep),
-            Some(source) if opening.source < source => Some(DetachReason::OriginChanged),
-            _ => None,
-        };
-        if let Some(reason) = refused {
-            self.decline(cx, &opening, reason);
-            self.upstream.spend_row(now, cx.peers, opening.peer, self.config.refused_for, false);
-            if expected == Expected::Now {
-                self.resume(now, cx);
-            }
-            return;
-        }
-        if self.source != Some(opening.source) {
-            self.adopt_source(now, cx, opening.source, true);
-        }
-        let Source { epoch, origin } = opening.source;
-        let (parent, ticket, settings) = (opening.peer, opening.ticket, opening.settings);
-        if let Some(attempt) = self.upstream.attempt.as_mut() {
-            attempt.phase = Phase::Opening(Box::new(opening));
-            self.push(Output::Open { parent, ticket, epoch, origin, settings });
-        }
-    }
-
-    /// Whether this is the answer awaited, or one that is late but still welcome.
-    fn expects(&mut self, from: PeerId, request: u64) -> Expected {
-        let late = self.upstream.late.iter().position(|late| *late == (from, request));
-        if let Some(index) = late {
-            self.upstream.late.remove(index);
-        }
-        match self.upstream.attempt.as_ref().map(|attempt| &attempt.phase) {
-            None | Some(Phase::Opening(_)) => Expected::Not,
-            Some(Phase::Asked { peer, request: asked, .. }) if *peer == from && *asked == request => Expected::Now,
-            Some(_) if late.is_some() => Expected::Late,
-            Some(_) => Expected::Not,
-        }
-    }
-
-    /// Goes on after an answer that cannot be used.
-    fn resume(&mut self, now: Instant, cx: &mut Context<'_>) {
-        if let Some(attempt) = self.upstream.attempt.as_mut() {
-            attempt.phase = Phase::Waiting { until: now };
-            self.next_try(now, cx);
-        }
-    }
-
-    pub(crate) fn on_parent_opened(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId, ticket: u64) {
-        if !self.is_opening(peer, ticket) {
-            return;
-        }
-        let Some(attempt) = self.upstream.attempt.take() else {
-            return;
-        };
-        let Phase::Opening(opening) = attempt.phase else {
-            return;
-        };
-        let fits = opening.path.len() + usize::from(self.height()) <= usize::from(self.config.max_depth);
-        if !fits {
-            self.upstream.attempt = Some(Attempt { phase: Phase::Opening(opening), ..attempt });
-            return self.fail_target(now, cx);
-        }
-        let former = self.upstream.parent.take();
-        if let Some(former) = &former {
-            self.close_parent(cx, former, DetachReason::Moved);
-        }
-        // It came back as somebody who feeds this node, whatever it was before.
-        self.end_child(cx, peer, DetachReason::Superseded, false);
-        let depth = u8::try_from(opening.path.len()).unwrap_or(u8::MAX);
-        self.age.get_or_insert(opening.age).merge(now, opening.age);
-        self.upstream.parent = Some(Parent {
-            peer,
-            ticket,
-            path: opening.path,
-            siblings: opening.siblings,
-            settings: opening.settings,
-            silent: false,
-            shed: false,
-        });
-        self.upstream.last_depth = Some(depth);
-        self.upstream.told_height = attempt.told_height;
-        (self.upstream.lost, self.upstream.stuck, self.upstream.failures) = (None, None, 0);
-        self.upstream.late.clear();
-        self.on_moved(now, attempt.reason);
-        self.event(Event::Attached {
-            parent: peer,
-            from: former.map(|parent| parent.peer),
-            depth,
-            reason: attempt.reason,
-            tries: attempt.tries,
-            took: now.saturating_duration_since(attempt.started),
-        });
     }
 }

@@ -6,9 +6,9 @@ use banyan_gossip::PeerId;
 
 use crate::{
     Context, Output, Source, Tree,
-    attempt::Wish,
     choice::{self, Chain},
     message::BACKUPS_MAX,
+    pick::Wish,
 };
 
 /// Parents chosen in advance.

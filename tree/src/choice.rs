@@ -200,3 +200,6 @@ pub(crate) fn is_published(peers: &PeerTable, track: &TrackName, source: Source)
     let entry = peers.live(&source.origin).and_then(|row| row.tracks.get(track));
     entry.is_some_and(|entry| entry.role != Role::Member && entry.epoch == source.epoch)
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,7 @@
 //! when a child is accepted and committed when its data stream opens.
 
 mod admission;
+mod answer;
 mod attempt;
 mod backup;
 mod children;
@@ -36,9 +37,12 @@ mod leaving;
 mod machine;
 mod message;
 mod moves;
+mod pick;
+mod publication;
 mod slots;
 mod source;
 mod upstream;
+mod view;
 
 pub use config::{Config, LinkSettings};
 pub use event::{DetachReason, Event, MoveReason, State, StuckReason};

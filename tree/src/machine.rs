@@ -1,11 +1,11 @@
 //! The machine of one track: what it holds, what it is told, what it shows.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{PeerId, Role, TrackEntry, TrackName};
+use banyan_gossip::{PeerId, TrackEntry, TrackName};
 
 use crate::{
     Config, Context, DetachReason, Event, Input, Message, MoveReason, Output, Source, State, StuckReason,
@@ -39,11 +39,11 @@ pub struct Tree {
     pub(crate) left: bool,
     look_at: Option<Instant>,
     last_look: Option<Instant>,
-    malformed: u64,
+    pub(crate) malformed: u64,
     outputs: VecDeque<Output>,
     // What the outside was told last.
-    shown: Option<TrackEntry>,
-    state: State,
+    pub(crate) shown: Option<TrackEntry>,
+    pub(crate) state: State,
     pushed: Option<(Source, Vec<PeerId>)>,
 }
 
@@ -207,18 +207,6 @@ impl Tree {
         }
     }
 
-    fn on_publish(&mut self, now: Instant, cx: &mut Context<'_>, epoch: u64) {
-        let source = Source { epoch, origin: self.me };
-        if !(self.is_origin() && self.source == Some(source)) {
-            self.abandon_source(cx, false);
-            self.source = Some(source);
-            self.event(Event::OriginChanged { origin: self.me, epoch });
-        }
-        self.leaving = None;
-        self.part = Part::Origin { ended: false };
-        self.age = Some(OriginAge::from_ms(now, 0));
-    }
-
     fn on_subscribe(&mut self, now: Instant, cx: &mut Context<'_>) {
         if self.part == Part::Idle {
             self.part = Part::Member;
@@ -320,43 +308,6 @@ impl Tree {
         self.pushed = Some((source, path));
     }
 
-    fn current_state(&self, now: Instant) -> State {
-        match self.part {
-            Part::Idle => State::Idle,
-            Part::Origin { .. } => State::Origin,
-            Part::Member if self.upstream.parent.is_none() => State::Seeking { reason: self.upstream.stuck },
-            Part::Member if self.is_fresh(now) => State::Attached,
-            Part::Member => State::Stalled,
-        }
-    }
-
-    fn current_entry(&self, now: Instant, cx: &Context<'_>) -> Option<TrackEntry> {
-        let role = match self.part {
-            Part::Idle => return None,
-            Part::Origin { ended: false } => Role::Origin,
-            Part::Origin { ended: true } => Role::Ended,
-            Part::Member => Role::Member,
-        };
-        let depth = match self.part {
-            Part::Origin { .. } => Some(0),
-            // A fragment that is repaired at once does not stir the whole mesh: until the origin's
-            // silence shows, its inner nodes keep their depths (and refuse all who ask).
-            _ if self.upstream.parent.is_some() && self.is_fresh(now) => self.upstream.last_depth,
-            _ => None,
-        };
-        let open = self.children.values().filter(|child| child.is_open()).count();
-        let free = if self.leaving.is_some() { 0 } else { self.free_slots(cx, false) };
-        Some(TrackEntry {
-            role,
-            origin: self.source.map(|source| source.origin),
-            epoch: self.source.map_or(0, |source| source.epoch),
-            depth,
-            parent: self.parent(),
-            children: u16::try_from(open).unwrap_or(u16::MAX),
-            free,
-        })
-    }
-
     // --- What the parts share ----------------------------------------------------------------
 
     pub(crate) fn push(&mut self, output: Output) {
@@ -402,109 +353,5 @@ impl Tree {
 
     fn open_children(&self) -> Vec<PeerId> {
         self.children.iter().filter(|(_, child)| child.is_open()).map(|(peer, _)| *peer).collect()
-    }
-
-    // --- Getters -----------------------------------------------------------------------------
-
-    /// This node's part in the track, for its row; `None` if it has none.
-    #[must_use]
-    pub fn entry(&self) -> Option<TrackEntry> {
-        self.shown.clone()
-    }
-
-    /// The track.
-    #[must_use]
-    pub const fn track(&self) -> &TrackName {
-        &self.track
-    }
-
-    /// Who feeds this node.
-    #[must_use]
-    pub fn parent(&self) -> Option<PeerId> {
-        self.upstream.parent.as_ref().map(|parent| parent.peer)
-    }
-
-    /// Distance from the origin; `None` while not attached to a live origin.
-    #[must_use]
-    pub fn depth(&self) -> Option<u8> {
-        self.shown.as_ref()?.depth
-    }
-
-    /// The ancestors, topmost first. It begins at the origin unless this node's fragment is
-    /// detached; empty at the origin and at the top of a fragment.
-    #[must_use]
-    pub fn root_path(&self) -> &[PeerId] {
-        self.upstream.parent.as_ref().map_or(&[], |parent| &parent.path)
-    }
-
-    /// The children whose data streams are open, with their tickets.
-    pub fn children(&self) -> impl Iterator<Item = (PeerId, u64)> {
-        self.children.iter().filter(|(_, child)| child.is_open()).map(|(peer, child)| (*peer, child.ticket))
-    }
-
-    /// Slots that this tree holds: its children and its reservations.
-    #[must_use]
-    pub fn slots_held(&self) -> usize {
-        self.children.len()
-    }
-
-    /// Parents chosen in advance.
-    #[must_use]
-    pub fn backups(&self) -> &[PeerId] {
-        &self.backups.list
-    }
-
-    /// The publication that is followed.
-    #[must_use]
-    pub const fn source(&self) -> Option<Source> {
-        self.source
-    }
-
-    /// Where this node stands.
-    #[must_use]
-    pub const fn state(&self) -> State {
-        self.state
-    }
-
-    /// Messages dropped because no honest peer sends them.
-    #[must_use]
-    pub const fn malformed(&self) -> u64 {
-        self.malformed
-    }
-
-    /// Everyone whose link this tree uses: parent, children, backups, and whoever is being asked.
-    #[must_use]
-    pub fn link_peers(&self) -> BTreeSet<PeerId> {
-        let asked = self.upstream.attempt.as_ref().and_then(|attempt| attempt.phase.peer());
-        let upstream = self.parent().into_iter().chain(asked);
-        upstream.chain(self.children.keys().copied()).chain(self.backups.list.iter().copied()).collect()
-    }
-
-    /// Checks what must hold after every step.
-    ///
-    /// # Panics
-    /// If something does not hold, with a sentence that says what.
-    pub fn assert_invariants(&self) {
-        assert!(!self.children.contains_key(&self.me), "a node is not its own child");
-        assert!(!self.root_path().contains(&self.me), "a node does not stand in its own root path");
-        assert!(self.root_path().len() <= PATH_MAX, "a root path is bounded");
-        if let Some(parent) = &self.upstream.parent {
-            assert_eq!(parent.path.last(), Some(&parent.peer), "a root path ends at the parent");
-            assert!(!self.children.contains_key(&parent.peer), "the parent is not a child");
-            assert_eq!(self.part, Part::Member, "only members have parents");
-            assert!(parent.path.len() <= usize::from(self.config.max_depth) || !self.is_attached(), "depth is limited");
-        }
-        if self.upstream.attempt.is_some() {
-            assert_eq!(self.part, Part::Member, "only members look for parents");
-            assert!(self.leaving.is_none(), "who leaves looks for no parent");
-        }
-        if self.part == Part::Member && self.leaving.is_none() && self.upstream.parent.is_none() {
-            assert!(self.upstream.attempt.is_some(), "a member without a parent looks for one");
-        }
-        assert!(self.backups.list.len() <= crate::BACKUPS_MAX, "backups are bounded");
-        assert!(!self.backups.list.contains(&self.me), "a node is not its own backup");
-        if self.left {
-            assert!(self.children.is_empty() && self.upstream.parent.is_none(), "who has left holds nothing");
-        }
     }
 }

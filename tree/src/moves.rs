@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use banyan_gossip::table::Status;
 
-use crate::{Context, MoveReason, Source, State, Tree, attempt::Wish, choice, machine::Part};
+use crate::{Context, MoveReason, Source, State, Tree, choice, machine::Part, pick::Wish};
 
 /// When to look for what.
 #[derive(Debug)]

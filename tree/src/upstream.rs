@@ -10,7 +10,6 @@ use banyan_gossip::{PeerId, table::PeerTable};
 use crate::{
     Context, DetachReason, Event, LinkSettings, Message, MoveReason, Output, Source, StuckReason, Tree,
     attempt::{Attempt, Phase},
-    choice,
     machine::Part,
     source::OriginAge,
 };
@@ -102,52 +101,6 @@ impl Upstream {
 }
 
 impl Tree {
-    // --- The publication ---------------------------------------------------------------------
-
-    /// Follows the greatest publication that a live peer offers. One that is still heard of is not
-    /// given up for a smaller one because the table thinks its origin dead.
-    pub(crate) fn follow_source(&mut self, now: Instant, cx: &mut Context<'_>) {
-        let Some(best) = choice::greatest_source(cx.peers, &self.track, self.me) else {
-            return;
-        };
-        let follow = self.source.is_none_or(|current| {
-            let gone = || !choice::is_published(cx.peers, &self.track, current) && !self.is_fresh(now);
-            best > current || (best < current && gone())
-        });
-        if follow {
-            self.adopt_source(now, cx, best, false);
-        }
-    }
-
-    pub(crate) fn adopt_source(&mut self, now: Instant, cx: &mut Context<'_>, source: Source, keep_attempt: bool) {
-        let first = self.source.is_none();
-        self.abandon_source(cx, keep_attempt);
-        self.source = Some(source);
-        self.event(Event::OriginChanged { origin: source.origin, epoch: source.epoch });
-        if !keep_attempt {
-            self.seek(now, cx, if first { MoveReason::Joined } else { MoveReason::OriginChanged });
-        }
-    }
-
-    /// Ends everything that belongs to the publication followed so far.
-    pub(crate) fn abandon_source(&mut self, cx: &mut Context<'_>, keep_attempt: bool) {
-        self.end_all_children(cx, DetachReason::OriginChanged);
-        if !keep_attempt {
-            self.cancel_attempt(cx);
-        }
-        if let Some(parent) = self.upstream.parent.take() {
-            self.close_parent(cx, &parent, DetachReason::OriginChanged);
-            self.event(Event::Detached { parent: parent.peer, reason: DetachReason::OriginChanged });
-        }
-        let attempt = self.upstream.attempt.take();
-        self.upstream = Upstream { attempt, ..Default::default() };
-        self.backups.list.clear();
-        self.ring = None;
-        self.age = None;
-    }
-
-    // --- The session with the parent ---------------------------------------------------------
-
     /// Ends the session with a former parent.
     pub(crate) fn close_parent(&mut self, cx: &Context<'_>, parent: &Parent, reason: DetachReason) {
         self.push(Output::Close { parent: parent.peer, ticket: parent.ticket });

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use banyan_tree::{Config, Input};
 use mesh::{Delays, World, ms, peer, s};
 
-const MESHES: u64 = 4000;
+const MESHES: u64 = 500;
 
 /// The nodes of a mesh, the origin not counted: 1, 2, …
 fn others(world: &World) -> Vec<u16> {
@@ -89,7 +89,7 @@ fn run_mesh(seed: u64) {
         world.set_capacity(number, 4);
     }
     world.set_capacity(0, 8);
-    world.settle(s(40));
+    world.settle(s(12));
 }
 
 #[test]

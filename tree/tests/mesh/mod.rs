@@ -8,14 +8,15 @@
 mod check;
 mod faults;
 mod link;
+mod step;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{PeerId, Presence, Row, TrackName, op::SignedOp, table::PeerTable};
-use banyan_tree::{Config, Context, Event, Input, Message, Output, SlotPool, Tree};
+use banyan_gossip::{PeerId, Row, TrackName, op::SignedOp, table::PeerTable};
+use banyan_tree::{Config, Event, Input, Message, SlotPool, Tree};
 use serde::{Deserialize, de::value::SeqDeserializer};
 
 /// Milliseconds.
@@ -298,16 +299,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Input { to, life, input } if self.lives_still(to, life) => self.step(to, Some(input)),
-            Happening::Row { to, life, row } if self.lives_still(to, life) => {
-                if !self.is_cut(to, row.peer) || row.presence == Presence::Left {
-                    let node = self.nodes.get_mut(&to).expect("just seen");
-                    let before = node.table.revision();
-                    node.table.merge_row(self.now, *row, unsigned());
-                    if node.table.revision() != before {
-                        self.table_changed(to);
-                    }
-                }
-            }
+            Happening::Row { to, life, row } if self.lives_still(to, life) => self.row_arrives(to, *row),
             Happening::TableChanged { to, life } if self.lives_still(to, life) => {
                 self.nodes.get_mut(&to).expect("just seen").telling = false;
                 self.step(to, Some(Input::TableChanged));
@@ -316,20 +308,18 @@ impl World {
                 self.nodes.get_mut(&at).expect("just seen").publishing = false;
                 self.publish_row(at);
             }
-            Happening::Message { from, to, link, message } => {
-                if self.links.get(&pair(from, to)) == Some(&link) && !self.is_cut(from, to) {
-                    self.step(to, Some(Input::Message { from, message }));
-                }
+            Happening::Message { from, to, link, message }
+                if self.links.get(&pair(from, to)) == Some(&link) && !self.is_cut(from, to) =>
+            {
+                self.step(to, Some(Input::Message { from, message }));
             }
             Happening::Connect { from, life, to } if self.lives_still(from, life) => self.connect(from, to),
             Happening::LinkGone { at, life, peer, link } if self.lives_still(at, life) => {
                 self.link_gone(at, peer, link)
             }
             Happening::StreamArrives { child, parent, ticket } => self.stream_arrives(child, parent, ticket),
-            Happening::StreamWorks { child, parent, ticket } => {
-                if self.streams.contains_key(&(child, parent, ticket)) {
-                    self.step(child, Some(Input::ParentOpened { peer: parent, ticket }));
-                }
+            Happening::StreamWorks { child, parent, ticket } if self.streams.contains_key(&(child, parent, ticket)) => {
+                self.step(child, Some(Input::ParentOpened { peer: parent, ticket }));
             }
             Happening::StreamEnds { child, parent, ticket, at_child: true } => {
                 let reason = "closed".to_owned();
@@ -344,122 +334,6 @@ impl World {
 
     fn lives_still(&self, peer: PeerId, life: u64) -> bool {
         self.nodes.get(&peer).is_some_and(|node| node.life == life && !node.left)
-    }
-
-    // --- Steps -------------------------------------------------------------------------------
-
-    fn step(&mut self, at: PeerId, input: Option<Input>) {
-        let Some(node) = self.nodes.get_mut(&at).filter(|node| !node.left) else {
-            return;
-        };
-        if self.trace && !matches!(input, None | Some(Input::TableChanged)) {
-            eprintln!("{:>9.1} {:>3} <- {}", ms_since(self.start, self.now), number(at), short(&input));
-        }
-        let mut cx = Context { peers: &node.table, slots: &mut node.slots, links: &node.links };
-        match input {
-            Some(input) => node.tree.handle_input(self.now, &mut cx, input),
-            None => node.tree.handle_timeout(self.now, &mut cx),
-        }
-        if let Some(at_time) = node.wake.take() {
-            self.wakes.remove(&(at_time, at));
-        }
-        node.wake = node.tree.poll_timeout().map(|due| due.max(self.now));
-        if let Some(due) = node.wake {
-            // A timer that is due after it was handled would never end.
-            self.wakes.insert((due, at));
-        }
-        let mut outputs = Vec::new();
-        while let Some(output) = self.nodes.get_mut(&at).and_then(|node| node.tree.poll_output()) {
-            outputs.push(output);
-        }
-        for output in outputs {
-            self.carry_out(at, output);
-        }
-        self.check_step(at);
-    }
-
-    fn carry_out(&mut self, at: PeerId, output: Output) {
-        if self.trace && !matches!(output, Output::RowChanged) {
-            eprintln!("{:>9.1} {:>3} -> {}", ms_since(self.start, self.now), number(at), short(&output));
-        }
-        match output {
-            Output::Send { to, message } => self.post(at, to, message),
-            Output::Connect { peer } => {
-                let delay = self.draw(self.delays.connect);
-                let life = self.nodes[&at].life;
-                self.later(delay, Happening::Connect { from: at, life, to: peer });
-            }
-            Output::Open { parent, ticket, .. } => {
-                self.streams_opened += 1;
-                let delay = self.draw(self.delays.open);
-                self.streams.insert((at, parent, ticket), false);
-                self.later(delay, Happening::StreamArrives { child: at, parent, ticket });
-            }
-            Output::Close { parent, ticket } => self.end_stream(at, parent, ticket, false),
-            Output::Serve { child, ticket } => {
-                let delay = self.draw(self.delays.message);
-                if let Some(serves @ false) = self.streams.get_mut(&(child, at, ticket)) {
-                    *serves = true;
-                    *self.served.entry(at).or_default() += 1;
-                }
-                self.later(delay, Happening::StreamWorks { child, parent: at, ticket });
-            }
-            Output::Reject { child, ticket } | Output::Drop { child, ticket } => {
-                self.end_stream(child, at, ticket, true);
-            }
-            Output::RowChanged => self.row_changed(at),
-            Output::Event(event) => self.events.push((self.now - self.start, number(at), event)),
-            Output::Left => {
-                self.nodes.get_mut(&at).expect("a living node").left = true;
-            }
-        }
-    }
-
-    fn row_changed(&mut self, at: PeerId) {
-        let node = self.nodes.get_mut(&at).expect("a living node");
-        if !std::mem::replace(&mut node.publishing, true) {
-            let life = node.life;
-            self.later(self.delays.collect, Happening::Publish { at, life });
-        }
-    }
-
-    fn table_changed(&mut self, to: PeerId) {
-        let node = self.nodes.get_mut(&to).expect("a living node");
-        if !std::mem::replace(&mut node.telling, true) {
-            let life = node.life;
-            self.later(self.delays.collect / 10, Happening::TableChanged { to, life });
-        }
-    }
-
-    /// Publishes a node's row: at once in its own table, later in everyone else's.
-    fn publish_row(&mut self, at: PeerId) {
-        let node = self.nodes.get_mut(&at).expect("a living node");
-        node.version += 1;
-        let tracks = node.tree.entry().map(|entry| (self.track.clone(), entry)).into_iter().collect();
-        let row = Row {
-            peer: at,
-            incarnation: node.incarnation,
-            version: node.version,
-            presence: Presence::Alive,
-            label: None,
-            addresses: Vec::new(),
-            tags: BTreeMap::new(),
-            capacity: node.slots.capacity(),
-            free: node.slots.free(),
-            tracks,
-            library: None,
-        };
-        node.table.merge_row(self.now, row.clone(), unsigned());
-        self.spread(row);
-    }
-
-    fn spread(&mut self, row: Row) {
-        for to in self.nodes.keys().copied().filter(|to| *to != row.peer).collect::<Vec<_>>() {
-            let delay = self.draw(self.delays.gossip);
-            let life = self.nodes[&to].life;
-            self.later(delay, Happening::Row { to, life, row: Box::new(row.clone()) });
-        }
-        self.rows.insert(row.peer, row);
     }
 }
 
