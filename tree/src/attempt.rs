@@ -69,6 +69,8 @@ pub(crate) struct Opening {
 pub(crate) const HINTS_MAX: usize = 16;
 /// Most requests whose late answers are still welcome.
 const LATE_MAX: usize = 4;
+/// How long a link may take to come up while the stream waits; then somebody else is asked.
+const CONNECT_IN_REPAIR: Duration = Duration::from_millis(500);
 /// What a link without a measured round-trip time is granted.
 const RTT_GRANT: Duration = Duration::from_millis(100);
 
@@ -185,6 +187,10 @@ impl Tree {
     // --- Connect, ask ------------------------------------------------------------------------
 
     pub(crate) fn approach(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId) {
+        let Some(reason) = self.upstream.attempt.as_ref().map(|attempt| attempt.reason) else {
+            return;
+        };
+        let hurry = if self.is_repair(reason) { CONNECT_IN_REPAIR } else { Duration::MAX };
         let Some(attempt) = self.upstream.attempt.as_mut() else {
             return;
         };
@@ -192,7 +198,7 @@ impl Tree {
         if cx.links.linked(&peer) {
             return self.ask(now, cx, peer);
         }
-        attempt.phase = Phase::Connecting { peer, until: now + self.config.connect_timeout };
+        attempt.phase = Phase::Connecting { peer, until: now + self.config.connect_timeout.min(hurry) };
         self.push(Output::Connect { peer });
     }
 
@@ -249,7 +255,7 @@ impl Tree {
     pub(crate) fn on_attempt_timeout(&mut self, now: Instant, cx: &mut Context<'_>) {
         match self.upstream.attempt.as_mut() {
             Some(attempt) if attempt.phase.deadline() <= now => match attempt.phase {
-                Phase::Waiting { .. } => self.wake_attempt(now, cx),
+                Phase::Waiting { .. } => self.look(now, cx),
                 _ => self.fail_target(now, cx),
             },
             _ => {}

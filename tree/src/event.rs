@@ -192,7 +192,7 @@ pub enum State {
     Attached,
     /// It has no parent.
     Seeking {
-        /// Why; `None` while somebody is being asked.
+        /// Why; `None` before the first search has ended.
         reason: Option<StuckReason>,
     },
     /// It has a parent, but the origin has not been heard of for a while.

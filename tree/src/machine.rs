@@ -241,7 +241,7 @@ impl Tree {
     }
 
     /// Reads the table for what cannot wait: a newer publication, somebody to ask.
-    fn look(&mut self, now: Instant, cx: &mut Context<'_>) {
+    pub(crate) fn look(&mut self, now: Instant, cx: &mut Context<'_>) {
         self.look_at = None;
         self.last_look = Some(now);
         if self.part == Part::Member && self.leaving.is_none() {
@@ -277,6 +277,8 @@ impl Tree {
         let state = self.current_state(now);
         if state == State::Stalled && self.state != state {
             self.event(Event::Stuck { reason: StuckReason::OriginSilent });
+            // A smaller publication, if there is one, is followed now that this one is silent.
+            self.look_at = Some(now);
         }
         self.state = state;
         self.watch_stall(now, cx);

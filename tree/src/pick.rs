@@ -5,7 +5,7 @@ use std::time::Instant;
 use banyan_gossip::{PeerId, Role, Row};
 
 use crate::{
-    Context, Event, MoveReason, Source, StuckReason, Tree,
+    Context, DetachReason, Event, MoveReason, Source, StuckReason, Tree,
     attempt::Phase,
     choice::{self, Chain, Query, Standing, Survey},
 };
@@ -24,6 +24,9 @@ pub(crate) struct Wish {
 const DRAWN: usize = 8;
 /// Most candidates asked for a move that merely improves.
 const MOVE_TRIES: u32 = 3;
+/// Searches for a place for the whole subtree before it is shortened; about a second with the
+/// usual backoff.
+const TOO_TALL_AFTER: u32 = 3;
 
 impl Tree {
     /// Whether a parent was lost, or is about to be: then slots kept for repairs may be taken.
@@ -40,7 +43,8 @@ impl Tree {
             };
             let only_better = attempt.reason == MoveReason::MovedUp;
             if attempt.burst >= if only_better { MOVE_TRIES } else { self.config.burst } {
-                return self.rest(now, attempt.last_failure.unwrap_or(StuckReason::Unreachable));
+                let reason = attempt.last_failure.unwrap_or(StuckReason::Unreachable);
+                return self.rest(now, cx, reason);
             }
             let reason = match self.pick(now, cx) {
                 Ok(peer) => return self.approach(now, cx, peer),
@@ -50,7 +54,7 @@ impl Tree {
                 return;
             };
             if !attempt.behind || attempt.any_object || only_better {
-                return self.rest(now, reason);
+                return self.rest(now, cx, reason);
             }
             // Nobody holds what this node needs: the best that is left is to go on with a gap.
             attempt.any_object = true;
@@ -59,7 +63,7 @@ impl Tree {
     }
 
     /// Nobody can be asked now.
-    fn rest(&mut self, now: Instant, reason: StuckReason) {
+    fn rest(&mut self, now: Instant, cx: &mut Context<'_>, reason: StuckReason) {
         let Some(attempt) = self.upstream.attempt.as_mut() else {
             return;
         };
@@ -77,6 +81,21 @@ impl Tree {
         if self.upstream.parent.is_none() && self.upstream.stuck != Some(reason) {
             self.upstream.stuck = Some(reason);
             self.event(Event::Stuck { reason });
+        }
+        if reason == StuckReason::DepthLimit && self.upstream.failures >= TOO_TALL_AFTER {
+            self.shorten(cx);
+        }
+    }
+
+    /// No place is left for a subtree of this height: its deepest branches go their own way.
+    fn shorten(&mut self, cx: &mut Context<'_>) {
+        let height = self.height();
+        if self.upstream.parent.is_some() || height == 0 {
+            return;
+        }
+        let deepest = self.children.iter().filter(|(_, child)| child.height.saturating_add(1) == height);
+        for peer in deepest.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            self.end_child(cx, peer, DetachReason::TooDeep, true);
         }
     }
 

@@ -259,7 +259,7 @@ impl Tree {
         }
     }
 
-    /// Why this node may be asked by itself, and by which rules, when it looks for a parent.
+    /// Whether this node wants a parent.
     pub(crate) fn may_seek(&self) -> bool {
         self.part == Part::Member && self.leaving.is_none()
     }

@@ -51,7 +51,8 @@ fn refused_offer_is_used_up_until_the_row_changes_but_five_seconds_at_most_a13()
     solo.refused_by(peer(10), RefuseReason::Full, &[]);
     solo.row(peer(10), Some(1), Some(ORIGIN), 2);
     solo.input(Input::TableChanged);
-    assert_eq!(solo.all_asked().len(), 3, "at once");
+    solo.pass(ms(50));
+    assert_eq!(solo.all_asked().len(), 3, "looks through the table are at least 50 ms apart");
 }
 
 #[test]
@@ -327,4 +328,22 @@ fn subscriber_that_begins_to_publish_is_the_origin_then() {
         solo.ask(peer(100), Message::Join { request: 1, source: Some(SOURCE), height: 0, need: None, repair: false })
             .is_ok()
     );
+}
+
+#[test]
+fn subtree_that_fits_nowhere_is_shortened_a5() {
+    let mut solo = Solo::member(2, 8, Config::default());
+    let (tall, low) = (solo.take(peer(10)), solo.take(peer(11)));
+    solo.message(peer(10), Message::Height { height: 9 });
+    // 8 + 1 + 10 is beyond the limit of 16.
+    solo.row(peer(30), Some(8), Some(peer(31)), 3);
+    solo.any_row(peer(100), Presence::Left, 0, None);
+    solo.outputs.clear();
+    solo.input(Input::LinkDown { peer: peer(100) });
+    assert_eq!(solo.tree.state(), State::Seeking { reason: Some(StuckReason::DepthLimit) });
+    assert_eq!(solo.tree.children().count(), 2, "not at once");
+    solo.pass(ms(3_000));
+    assert!(solo.sent(peer(10), Message::Detach { ticket: tall, reason: DetachReason::TooDeep }));
+    assert_eq!(solo.tree.children().collect::<Vec<_>>(), [(peer(11), low)]);
+    assert_eq!(solo.asked(peer(30)).expect("asked").1, 1);
 }

@@ -221,6 +221,19 @@ fn everyone_follows_a_newer_publication_of_another_origin() {
 }
 
 #[test]
+fn smaller_publication_is_followed_once_the_greater_one_is_silent() {
+    let mut world = joined(155, Delays::LAN, 12, 3);
+    let before = world.elapsed();
+    world.add(90, 3, Config::default());
+    world.input(90, Input::Publish { epoch: 0 });
+    world.run(s(5));
+    assert!((1..=12).all(|number| world.events_of(number, before).is_empty()), "nobody moves while it lives");
+    world.kill(0);
+    world.settle(s(8));
+    assert!((1..=12).all(|number| world.tree(number).source().expect("it follows one").origin == peer(90)));
+}
+
+#[test]
 fn leaving_node_hands_its_children_to_their_backups_without_a_gap() {
     for seed in 160..170 {
         let mut world = joined(seed, Delays::LAN, 20, 4);

@@ -58,6 +58,7 @@ pub struct Solo {
     links: Linked,
     versions: u64,
     last_request: Option<u64>,
+    used_before: u16,
 }
 
 impl Solo {
@@ -73,6 +74,7 @@ impl Solo {
             links: Linked::default(),
             versions: 0,
             last_request: None,
+            used_before: 0,
         }
     }
 
@@ -219,6 +221,22 @@ impl Solo {
             }
             _ => None,
         })
+    }
+
+    /// The ticket that was last promised to a peer, or opened from it.
+    pub fn ticket_of(&self, peer: PeerId) -> Option<u64> {
+        self.outputs.iter().rev().find_map(|output| match output {
+            Output::Send { to, message: Message::Accept { ticket, .. } } if *to == peer => Some(*ticket),
+            Output::Open { parent, ticket, .. } if *parent == peer => Some(*ticket),
+            _ => None,
+        })
+    }
+
+    /// Slots are never given beyond the capacity.
+    pub fn check_slots(&mut self) {
+        let used = self.slots.used();
+        assert!(used <= self.slots.capacity().max(self.used_before), "{used} slots used");
+        self.used_before = used;
     }
 
     /// Everyone who was asked, in order.
