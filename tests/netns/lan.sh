@@ -81,8 +81,8 @@ subscribe() {
 
 lines_of() { wc -l <"$work/out$1"; }
 has_lines() { (($(lines_of "$1") >= $2)); }
-knows_all() { ask "$1" peers 2>/dev/null | jq -e "[.data.peers[] | select(.state == \"alive\")] | length == ${#hosts[@]} - 1" >/dev/null; }
-all_attached() { ask 1 tree feed 2>/dev/null | jq -e "[.data.nodes[] | select(.attached)] | length == ${#hosts[@]}" >/dev/null; }
+knows_all() { [[ $(ask "$1" peers 2>/dev/null | jq '[.data.peers[] | select(.state == "alive")] | length') == $((${#hosts[@]} - 1)) ]]; }
+all_attached() { [[ $(ask 1 tree feed 2>/dev/null | jq '[.data.nodes[] | select(.attached)] | length') == "${#hosts[@]}" ]]; }
 goes_on() { # every host but $1 gets another 20 lines
     local cut=$1 host
     for host in "${hosts[@]}"; do

@@ -39,7 +39,7 @@ use super::{
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for a dial. Short, because TCP itself tries a silent host at 0, 1, 3 and 7 s only, and a
 /// host that comes back is noticed by the next dial.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(4);
+const DIAL_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// QUIC: silence after which a connection is dead. Longer than the scheduling gaps of a busy machine
 /// (measured: 0.4 s); what must be noticed sooner, the control stream's heartbeats notice.
@@ -92,6 +92,8 @@ pub(super) fn build(identity: &Keypair) -> Result<Boxed<(Libp2pId, StreamMuxerBo
     let quic = quic::tokio::Transport::new(config)
         .map_err(|error| match error {
             quic::Error::HandshakeTimedOut => Carrier(io::ErrorKind::TimedOut.into()),
+            // The idle timeout, which libp2p passes on in words only.
+            error if error.to_string().ends_with("timed out") => Carrier(io::ErrorKind::TimedOut.into()),
             error => Carrier(io::Error::other(error)),
         })
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
