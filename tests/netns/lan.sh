@@ -14,7 +14,7 @@ banyan=$(realpath "${1:-target/release/banyan}")
 hosts=(1 2 3 4 5 6)
 tag=bny$$
 work=$(mktemp -d)
-declare -A node_pid subscribe_pid
+declare -A subscribe_pid
 publish_pid=
 
 say() { printf '%s  %s\n' "$(date +%T)" "$*"; }
@@ -23,7 +23,9 @@ inside() { local host=$1; shift; ip netns exec "$tag-h$host" "$@"; }
 ask() { local host=$1; shift; inside "$host" "$banyan" "$@" --socket "$work/h$host.sock" --format json; }
 
 cleanup() {
-    for pid in "${node_pid[@]}" "${subscribe_pid[@]}" $publish_pid; do kill "$pid" 2>/dev/null || true; done
+    # Everything in these namespaces was started here.
+    for host in "${hosts[@]}"; do ip netns pids "$tag-h$host" 2>/dev/null | xargs -r kill 2>/dev/null || true; done
+    [[ -z $publish_pid ]] || kill "$publish_pid" 2>/dev/null || true
     wait 2>/dev/null || true
     for host in "${hosts[@]}"; do ip netns del "$tag-h$host" 2>/dev/null || true; done
     ip netns del "$tag-lan" 2>/dev/null || true
@@ -69,7 +71,6 @@ start_node() {
     local host=$1
     inside "$host" "$banyan" run --mesh lan --label "h$host" --data-dir "$work/h$host" --socket "$work/h$host.sock" \
         --capacity 2 --root-slots 2 >"$work/run$host.log" 2>&1 &
-    node_pid[$host]=$!
 }
 
 subscribe() {
@@ -126,13 +127,14 @@ say "h$relay is back and has caught up"
 ip -n "$tag-lan" link set cable down
 say "cut the segment in two: h1 h2 h3 | h4 h5 h6"
 # Long enough for each half to declare the other dead, short enough for the rings.
+meanwhile=$(($(lines_of 2) + 140))
 for host in 2 3; do
-    wait_for 20 "host $host to go on receiving" has_lines "$host" $(($(lines_of "$host") + 160))
+    wait_for 20 "host $host to go on receiving" has_lines "$host" "$meanwhile"
 done
 left_alone=$(lines_of 4)
 ip -n "$tag-lan" link set cable up
 for host in 4 5 6; do
-    wait_for 30 "host $host to receive again" has_lines "$host" $((left_alone + 180))
+    wait_for 30 "host $host to receive again" has_lines "$host" $((left_alone + 160))
 done
 wait_for 30 "one tree again" all_attached
 say "healed into one tree"
