@@ -1,1 +1,7 @@
-fn main(){}
+//! The program `banyan`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    banyan_node::cli::main()
+}

@@ -1,1 +1,70 @@
-//! The command line.
+//! The command line: a thin client of the [local API](crate::api), but for `run` and `demo`.
+
+mod args;
+mod client;
+mod demo;
+mod exit;
+mod pipe;
+mod publish;
+mod render;
+mod run;
+mod show;
+mod signals;
+mod sse;
+mod subscribe;
+mod usage;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser;
+
+use self::{
+    args::{Cli, Command},
+    exit::{Exit, Failure, Outcome},
+};
+
+/// Runs the program and says how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let json = usage::wants_json(&words);
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(error) => return usage::answer(&error, json).into(),
+    };
+    let (runtime, command) = match runtime(&cli.command) {
+        Ok(runtime) => (runtime, cli.command),
+        Err(failure) => return failure.print(json).into(),
+    };
+    let exit = match runtime.block_on(execute(command)) {
+        Ok(()) => Exit::Ok,
+        Err(failure) => failure.print(json),
+    };
+    // A thread that still waits for standard input or output is not waited for.
+    runtime.shutdown_background();
+    exit.into()
+}
+
+fn runtime(command: &Command) -> Outcome<tokio::runtime::Runtime> {
+    let mut builder = match command {
+        Command::Run(_) | Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    builder.enable_all().build().map_err(|error| {
+        Failure::internal(format!("cannot start: {error}"), "are there too many processes or open files?")
+    })
+}
+
+async fn execute(command: Command) -> Outcome {
+    match command {
+        Command::Run(args) => run::run(args).await,
+        Command::Publish(args) => publish::publish(args).await,
+        Command::Subscribe(args) => subscribe::subscribe(args).await,
+        Command::Status(args) => show::status(args).await,
+        Command::Peers(args) => show::peers(args).await,
+        Command::Tracks(args) => show::tracks(args).await,
+        Command::Tree(args) => show::tree(args).await,
+        Command::Events(args) => show::events(args).await,
+        Command::Demo(args) => demo::demo(args).await,
+    }
+}

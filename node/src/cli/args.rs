@@ -1,0 +1,300 @@
+//! The arguments, parsed once into what they mean.
+
+use std::{path::PathBuf, time::Duration};
+
+use banyan_gossip::{Label, MeshName, TrackName};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::demo;
+use crate::{
+    api::{
+        framing::{Framing, OBJECT_BYTES_DEFAULT},
+        query, socket,
+    },
+    net::node::From,
+    relay::Mode,
+};
+
+/// One source, many machines: nodes that find each other and relay live streams.
+#[derive(Debug, Parser)]
+#[command(name = "banyan", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the node of this machine until Ctrl-C.
+    Run(Run),
+    /// Publish standard input as a track; the track ends with it.
+    Publish(Publish),
+    /// Write a track to standard output.
+    Subscribe(Subscribe),
+    /// Show this node at a glance.
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(Show),
+    /// Show who is in the mesh.
+    #[command(after_help = PEERS_EXAMPLES)]
+    Peers(Show),
+    /// Show what is published and followed.
+    #[command(after_help = TRACKS_EXAMPLES)]
+    Tracks(Show),
+    /// Draw the relay tree of a track.
+    Tree(Tree),
+    /// Follow what happens: joins, losses, parent changes, repairs.
+    #[command(after_help = EVENTS_EXAMPLES)]
+    Events(Show),
+    /// See it work: real nodes on this machine, a stream, and kills.
+    Demo(demo::Args),
+}
+
+/// Which node to talk to.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct At {
+    /// The node's unix socket [default: that of the mesh]
+    #[arg(long, value_name = "PATH", env = "BANYAN_SOCKET", hide_env_values = true)]
+    pub(crate) socket: Option<PathBuf>,
+    /// The mesh whose node on this machine is meant
+    #[arg(long, value_name = "NAME", env = "BANYAN_MESH", hide_env_values = true, default_value = "default")]
+    pub(crate) mesh: MeshName,
+}
+
+impl At {
+    pub(crate) fn path(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| socket::default_path(&self.mesh))
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) at: At,
+    /// What people call this node: A-Z a-z 0-9 _ -
+    #[arg(long)]
+    pub(crate) label: Option<Label>,
+    /// Where identity and incarnation are kept [default: ~/.local/state/banyan/<mesh>]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address to listen on, may be repeated [default: any port of all interfaces, TCP and QUIC]
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(crate) listen: Vec<String>,
+    /// A node to join by: multiaddr or host:port, may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bootstrap: Vec<String>,
+    /// Do not look for nodes by multicast DNS
+    #[arg(long)]
+    pub(crate) no_mdns: bool,
+    /// How many children to feed at most, over all tracks; 0 never relays
+    #[arg(long, value_name = "N")]
+    pub(crate) capacity: Option<u16>,
+    /// How many peers to feed directly on tracks published here [default: 30]
+    #[arg(long, value_name = "N")]
+    pub(crate) root_slots: Option<u16>,
+    /// Deepest level of a tree [default: 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) max_depth: Option<u8>,
+    /// Links to random peers beside those that trees need [default: 6]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_links: Option<u16>,
+    /// What to log: error, warn, info, debug, trace, or target=level,… [default: info of banyan, else warn]
+    #[arg(long, value_name = "FILTER", env = "BANYAN_LOG", hide_env_values = true)]
+    pub(crate) log: Option<String>,
+    /// How to log, on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// Leave the mesh when standard input ends
+    #[arg(long, hide = true)]
+    pub(crate) exit_with_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = PUBLISH_EXAMPLES)]
+pub(crate) struct Publish {
+    /// The track: A-Z a-z 0-9 . _ / -
+    pub(crate) track: TrackName,
+    #[command(flatten)]
+    pub(crate) at: At,
+    /// What is an object: what was read at once, a line, or what a 4-byte big-endian length says
+    #[arg(long, value_name = "bytes|lines|length", default_value = "bytes")]
+    pub(crate) framing: Framing,
+    /// What happens to subscribers that cannot keep up: they skip, or the publisher waits
+    #[arg(long, value_name = "live|reliable", default_value = "live", value_parser = query::parse_mode)]
+    pub(crate) mode: Mode,
+    /// Largest object of bytes framing, in bytes
+    #[arg(long, value_name = "N", default_value_t = OBJECT_BYTES_DEFAULT, value_parser = query::parse_object_size)]
+    pub(crate) object_size: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = SUBSCRIBE_EXAMPLES)]
+pub(crate) struct Subscribe {
+    /// The track, which need not be published yet
+    pub(crate) track: TrackName,
+    #[command(flatten)]
+    pub(crate) at: At,
+    /// Where to start: the next object, the oldest still held, or an object id
+    #[arg(long, value_name = "latest|oldest|ID", default_value = "latest", value_parser = query::parse_from)]
+    pub(crate) from: From,
+    /// How to write objects: payloads, lines, or 8-byte id + 4-byte length + payload
+    #[arg(long, value_name = "bytes|lines|length", default_value = "bytes")]
+    pub(crate) framing: Framing,
+    /// End when no object came for so many seconds [default: wait for ever]
+    #[arg(long, value_name = "S", value_parser = query::parse_timeout)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    pub(crate) at: At,
+    /// How to print
+    #[arg(long, default_value = "table")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = TREE_EXAMPLES)]
+pub(crate) struct Tree {
+    /// The track
+    pub(crate) track: TrackName,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// One document
+    Json,
+    /// One item a line
+    Jsonl,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// An object a line
+    Json,
+}
+
+const EXAMPLES: &str = "EXAMPLES:
+  banyan demo                                     see it work
+  banyan run                                      be a node of this LAN
+  ffmpeg … -f mpegts - | banyan publish cam/1     publish, on one machine
+  banyan subscribe cam/1 | ffplay -               subscribe, on any other
+
+EXIT CODES:
+  0 done, 1 internal error, 2 wrong usage, 3 not found, 4 no node answers, 5 denied, 6 timeout,
+  7 conflict, 8 damaged data, 9 incomplete, 10 degraded";
+
+const RUN_EXAMPLES: &str = "EXAMPLES:
+  banyan run                                      find the other nodes of this LAN
+  banyan run --label kitchen --capacity 4         feed at most four others
+  banyan run --listen /ip4/0.0.0.0/tcp/4001       be reachable on a known port
+  banyan run --bootstrap machine-a:4001           join where multicast does not pass
+  banyan run --mesh lab                           a second mesh on this machine
+  banyan run --log debug --log-format json 2>log";
+
+const PUBLISH_EXAMPLES: &str = "EXAMPLES:
+  banyan publish cam/front < video.ts
+  tail -f app.log | banyan publish logs/app --framing lines
+  banyan publish models/new --mode reliable < model.bin
+  curl --unix-socket \"$XDG_RUNTIME_DIR/banyan/default.sock\" -T - http://banyan/v1/tracks/cam/front/publish";
+
+const SUBSCRIBE_EXAMPLES: &str = "EXAMPLES:
+  banyan subscribe cam/front > video.ts
+  banyan subscribe logs/app --framing lines | grep error
+  banyan subscribe cam/front --from oldest --timeout 5
+
+EXIT CODES:
+  0 the track ended and all was delivered, 6 no object came within --timeout,
+  9 objects are missing, or the origin vanished";
+
+const STATUS_EXAMPLES: &str = "EXAMPLES:
+  banyan status
+  banyan status --format json | jq .data.addresses
+  banyan status --mesh lab";
+
+const PEERS_EXAMPLES: &str = "EXAMPLES:
+  banyan peers
+  banyan peers --format jsonl | jq -r 'select(.data.state == \"alive\").data.peer_id'";
+
+const TRACKS_EXAMPLES: &str = "EXAMPLES:
+  banyan tracks
+  banyan tracks --format json | jq -r '.data.tracks[].track'";
+
+const TREE_EXAMPLES: &str = "EXAMPLES:
+  banyan tree cam/front
+  banyan tree cam/front --format json | jq '.data.nodes[] | select(.attached | not)'
+  watch -c banyan tree cam/front";
+
+const EVENTS_EXAMPLES: &str = "EXAMPLES:
+  banyan events
+  banyan events --format jsonl | jq -c 'select(.data.event == \"repaired\").data'";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn arguments_are_well_defined() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("EXAMPLES"), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn commands_are_understood() {
+        let Ok(Command::Publish(publish)) = parsed("banyan publish cam/1 --framing lines --mode reliable") else {
+            panic!("it is a publication");
+        };
+        assert_eq!((publish.framing, publish.mode, publish.object_size), (Framing::Lines, Mode::Reliable, 65536));
+        let Ok(Command::Subscribe(subscribe)) = parsed("banyan subscribe cam/1 --from 7 --timeout 0.5") else {
+            panic!("it is a subscription");
+        };
+        assert_eq!((subscribe.from, subscribe.timeout), (From::Id(7), Some(Duration::from_millis(500))));
+        let Ok(Command::Run(run)) = parsed("banyan run --mesh lab --listen /ip4/1.2.3.4/tcp/1 --listen b --no-mdns")
+        else {
+            panic!("it is a run");
+        };
+        assert_eq!((run.at.mesh.as_str(), run.listen.len(), run.no_mdns), ("lab", 2, true));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let lines = [
+            "banyan publish a..b",
+            "banyan publish a --framing words",
+            "banyan publish a --object-size 0",
+            "banyan publish a --mode fast",
+            "banyan subscribe /a",
+            "banyan subscribe a --from yesterday",
+            "banyan subscribe a --timeout -1",
+            "banyan run --label a/b",
+            "banyan run --capacity 70000",
+            "banyan run --max-depth 0",
+            "banyan status --format xml",
+            "banyan status --mesh a/b",
+            "banyan fly",
+        ];
+        for line in lines {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `banyan publish`: standard input → track.
+
+use std::io::{self, IsTerminal};
+
+use super::{
+    args::Publish,
+    client::Client,
+    exit::{Failure, Outcome},
+    pipe, render,
+    signals::Signals,
+};
+use crate::relay::Mode;
+
+/// Publishes standard input until it ends or a signal comes; both end the track.
+pub(crate) async fn publish(args: Publish) -> Outcome {
+    let client = Client::new(args.at.path())?;
+    let mode = match args.mode {
+        Mode::Live => "live",
+        Mode::Reliable => "reliable",
+    };
+    let Publish { track, framing, object_size, .. } = &args;
+    let path = format!("/v1/tracks/{track}/publish?framing={framing}&mode={mode}&object_size={object_size}");
+    let mut signals = Signals::listen()?;
+    let (mut input, failed) = pipe::stdin();
+    let (chunks, queue) = tokio::sync::mpsc::channel(1);
+    let mut publication = client.publish(path, queue);
+
+    let forwarded = async {
+        loop {
+            let chunk = tokio::select! {
+                chunk = input.recv() => chunk,
+                () = signals.next() => None,
+            };
+            let Some(chunk) = chunk else { break };
+            if chunks.send(chunk).await.is_err() {
+                break;
+            }
+        }
+    };
+    let answered = tokio::select! {
+        answer = publication.answer() => Some(answer),
+        () = forwarded => None,
+    };
+    drop(chunks);
+    let published = match answered {
+        Some(answer) => answer?,
+        None => tokio::select! {
+            answer = publication.answer() => answer?,
+            () = signals.next() => return Err(interrupted()),
+        },
+    };
+    if let Ok(error) = { failed }.try_recv() {
+        let hint = "the track was ended with what was read";
+        return Err(Failure::internal(format!("cannot read standard input: {error}"), hint));
+    }
+    if io::stderr().is_terminal() {
+        let amount = render::amount(published.bytes);
+        eprintln!("published {} objects, {amount}, on {}", published.objects, published.track);
+    }
+    Ok(())
+}
+
+fn interrupted() -> Failure {
+    Failure::internal("interrupted before the node had taken everything", "wait, or interrupt once only")
+}

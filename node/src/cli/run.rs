@@ -1,0 +1,207 @@
+//! `banyan run`: the node of this machine.
+
+use std::{
+    env,
+    io::{self, IsTerminal, Read, Write},
+    path::{Path, PathBuf},
+    process,
+    time::Duration,
+};
+
+use banyan_gossip::MeshName;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    args::{LogFormat, Run},
+    exit::{Exit, Failure, Outcome},
+    signals::Signals,
+};
+use crate::{
+    api::{
+        self,
+        socket::{self, Socket},
+    },
+    net::node::{Builder, Node},
+    views::Status,
+};
+
+/// What is logged unless told otherwise.
+const LOG: &str = "warn,banyan_node=info,banyan_gossip=info,banyan_tree=info";
+/// How long the banner waits for the first listener address.
+const ADDRESSES: Duration = Duration::from_secs(1);
+
+/// Runs a node until a signal comes; a second one ends the program at once.
+pub(crate) async fn run(args: Run) -> Outcome {
+    start_log(args.log.as_deref(), args.log_format)?;
+    let mut signals = Signals::listen()?;
+    let socket = Socket::bind(&args.at.path())?;
+    let socket_path = socket.path().to_owned();
+    let node = builder(&args)?.start().await?;
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(api::serve(node.clone(), socket, stop.clone().cancelled_owned()));
+    let orphaned = CancellationToken::new();
+    if args.exit_with_stdin {
+        watch_stdin(orphaned.clone());
+    }
+
+    tokio::select! {
+        () = greet(&node, &args, &socket_path) => tokio::select! {
+            () = signals.next() => {}
+            () = orphaned.cancelled() => {}
+        },
+        () = signals.next() => {}
+    }
+
+    tracing::info!("leaving the mesh; once more to leave at once");
+    tokio::select! {
+        () = async {
+            node.shutdown().await;
+            stop.cancel();
+            let _ = server.await;
+        } => Ok(()),
+        // The socket file stays behind; the next node replaces it.
+        () = signals.next() => process::exit(Exit::Internal as i32),
+    }
+}
+
+fn start_log(filter: Option<&str>, format: LogFormat) -> Outcome {
+    let filter = filter.unwrap_or(LOG);
+    let filter = EnvFilter::builder().parse(filter).map_err(|error| {
+        Failure::usage(
+            format!("log filter {filter:?} is not valid: {error}"),
+            "write --log debug or --log warn,banyan_node=debug",
+        )
+    })?;
+    let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
+    let started = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    started.map_err(|error| Failure::internal(format!("cannot log: {error}"), "this is a bug; please report it"))
+}
+
+fn builder(args: &Run) -> Outcome<Builder> {
+    let data_dir = match &args.data_dir {
+        Some(path) => path.clone(),
+        None => default_data_dir(&args.at.mesh, env::var_os("XDG_STATE_HOME").map(PathBuf::from), env::home_dir())?,
+    };
+    let mut builder = Node::builder().mesh(args.at.mesh.clone()).data_dir(data_dir).mdns(!args.no_mdns);
+    if let Some(label) = &args.label {
+        builder = builder.label(label.clone());
+    }
+    builder = args.listen.iter().fold(builder, |builder, address| builder.listen(address));
+    builder = args.bootstrap.iter().fold(builder, |builder, address| builder.bootstrap(address));
+    if let Some(capacity) = args.capacity {
+        builder = builder.capacity(capacity);
+    }
+    if let Some(slots) = args.root_slots {
+        builder = builder.root_slots(slots);
+    }
+    if let Some(levels) = args.max_depth {
+        builder = builder.max_depth(levels);
+    }
+    if let Some(links) = args.max_links {
+        builder = builder.max_links(links);
+    }
+    Ok(builder)
+}
+
+/// `$XDG_STATE_HOME/banyan/<mesh>`, else `~/.local/state/banyan/<mesh>`.
+fn default_data_dir(mesh: &MeshName, state: Option<PathBuf>, home: Option<PathBuf>) -> Outcome<PathBuf> {
+    let state = state
+        .filter(|path| path.is_absolute())
+        .or_else(|| home.filter(|path| path.is_absolute()).map(|home| home.join(".local/state")))
+        .ok_or_else(|| Failure::usage("there is no home directory for the identity", "name a --data-dir"))?;
+    Ok(state.join("banyan").join(mesh.as_str()))
+}
+
+/// Tells when standard input ends, that is, when whoever started this node is gone.
+fn watch_stdin(ended: CancellationToken) {
+    tokio::task::spawn_blocking(move || {
+        let mut stdin = io::stdin().lock();
+        let mut buffer = [0; 256];
+        while matches!(stdin.read(&mut buffer), Ok(length) if length > 0) {}
+        ended.cancel();
+    });
+}
+
+/// Says on standard output who this node is and what to try.
+async fn greet(node: &Node, args: &Run, socket: &Path) {
+    let deadline = Instant::now() + ADDRESSES;
+    let status = loop {
+        let Ok(status) = node.status().await else { return };
+        if !status.addresses.is_empty() || Instant::now() >= deadline {
+            break status;
+        }
+        sleep(Duration::from_millis(20)).await;
+    };
+    let default = socket == socket::default_path(&args.at.mesh) && args.at.mesh.as_str() == "default";
+    // Nobody reads it when standard output is gone; the node runs all the same.
+    let _ = io::stdout().write_all(banner(&status, socket, default).as_bytes());
+}
+
+fn banner(status: &Status, socket: &Path, default: bool) -> String {
+    let at = if default { String::new() } else { format!(" --socket {}", socket.display()) };
+    let label = status.label.as_ref().map(|label| format!(" as {label}")).unwrap_or_default();
+    let mut addresses = status.addresses.join("\n           ");
+    if addresses.is_empty() {
+        addresses.push_str("nowhere yet");
+    }
+    format!(
+        "banyan {}, in mesh {}{label}\n\
+         peer       {}\n\
+         listens on {addresses}\n\
+         socket     {}\n\
+         \n\
+         try, here and on another machine:\n  \
+           while date; do sleep 1; done | banyan publish demo/clock --framing lines{at}\n  \
+           banyan subscribe demo/clock --framing lines{at}\n  \
+           banyan tree demo/clock{at}\n\n",
+        status.version,
+        status.mesh,
+        status.peer_id,
+        socket.display(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_directory_follows_the_state_directory_or_home() {
+        let mesh = MeshName::new("lab").expect("it is a name");
+        let at = |state: Option<&str>, home: Option<&str>| {
+            default_data_dir(&mesh, state.map(PathBuf::from), home.map(PathBuf::from)).ok()
+        };
+        assert_eq!(at(Some("/s"), Some("/h")), Some("/s/banyan/lab".into()));
+        assert_eq!(at(Some("s"), Some("/h")), Some("/h/.local/state/banyan/lab".into()));
+        assert_eq!(at(None, Some("/h")), Some("/h/.local/state/banyan/lab".into()));
+        assert_eq!(at(None, None), None);
+    }
+
+    #[test]
+    fn banner_names_the_socket_where_it_is_not_the_usual_one() {
+        let status = Status {
+            peer_id: "12D3KooWx".to_owned(),
+            label: Some("h1".to_owned()),
+            mesh: "lab".to_owned(),
+            version: "1.2.3".to_owned(),
+            addresses: vec!["/ip4/10.0.0.1/tcp/1".to_owned(), "/ip4/10.0.0.1/tcp/2".to_owned()],
+            incarnation: 1,
+            capacity: 8,
+            slots_free: 8,
+            links: 0,
+            peers: 0,
+            tracks: Vec::new(),
+            uptime_s: 0,
+        };
+        let text = banner(&status, Path::new("/x.sock"), false);
+        assert!(text.contains("banyan tree demo/clock --socket /x.sock\n"), "{text}");
+        assert!(text.starts_with("banyan 1.2.3, in mesh lab as h1\npeer       12D3KooWx\n"), "{text}");
+        assert!(!banner(&status, Path::new("/x.sock"), true).contains("--socket"));
+    }
+}

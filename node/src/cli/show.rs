@@ -1,0 +1,95 @@
+//! `banyan status`, `peers`, `tracks`, `tree`, `events`: what a node shows.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{
+    args::{Format, Show, Tree},
+    client::Client,
+    exit::{Failure, Outcome},
+    render::{self, style::Style},
+    sse::Events,
+};
+use crate::views::{Envelope, Peers, Status, Tracks, TreeView, View};
+
+pub(crate) async fn status(args: Show) -> Outcome {
+    let status: Status = client(&args)?.view("/v1/status").await?;
+    let style = Style::of_stdout();
+    match args.format {
+        Format::Table => print(&render::views::status(style, &status)),
+        Format::Json => print(&document(status)),
+        Format::Jsonl => print(&items(Status::SCHEMA, &[status])),
+    }
+}
+
+pub(crate) async fn peers(args: Show) -> Outcome {
+    let peers: Peers = client(&args)?.view("/v1/peers").await?;
+    match args.format {
+        Format::Table => print(&render::views::peers(Style::of_stdout(), &peers)),
+        Format::Json => print(&document(peers)),
+        Format::Jsonl => print(&items("banyan.peer/v1", &peers.peers)),
+    }
+}
+
+pub(crate) async fn tracks(args: Show) -> Outcome {
+    let tracks: Tracks = client(&args)?.view("/v1/tracks").await?;
+    match args.format {
+        Format::Table => print(&render::views::tracks(Style::of_stdout(), &tracks)),
+        Format::Json => print(&document(tracks)),
+        Format::Jsonl => print(&items("banyan.track/v1", &tracks.tracks)),
+    }
+}
+
+pub(crate) async fn tree(args: Tree) -> Outcome {
+    let tree: TreeView = client(&args.show)?.view(&format!("/v1/tracks/{}/tree", args.track)).await?;
+    match args.show.format {
+        Format::Table => print(&render::tree::tree(Style::of_stdout(), &tree)),
+        Format::Json => print(&document(tree)),
+        Format::Jsonl => print(&items("banyan.tree_node/v1", &tree.nodes)),
+    }
+}
+
+pub(crate) async fn events(args: Show) -> Outcome {
+    let mut events = Events::open(&client(&args)?).await?;
+    let style = Style::of_stdout();
+    while let Some(event) = events.next().await? {
+        match args.format {
+            Format::Table => {
+                let line = render::events::event(&event);
+                print(&format!("{}\n", style.line(&[(render::style::Paint::Plain, line)])))?;
+            }
+            Format::Json | Format::Jsonl => print(&(json(&event.enveloped()) + "\n"))?,
+        }
+    }
+    Ok(())
+}
+
+fn client(args: &Show) -> Outcome<Client> {
+    Client::new(args.at.path())
+}
+
+pub(crate) fn document(view: impl View) -> String {
+    serde_json::to_string_pretty(&view.enveloped()).expect("views have text keys and finite numbers") + "\n"
+}
+
+fn items<T: Serialize>(schema: &str, items: &[T]) -> String {
+    items.iter().map(|data| json(&Envelope { schema: schema.to_owned(), data }) + "\n").collect()
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("views have text keys and finite numbers")
+}
+
+/// Prints text; ends the program quietly when nobody reads it any more.
+pub(crate) fn print(text: &str) -> Outcome {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            let message = format!("cannot write to standard output: {error}");
+            Err(Failure::internal(message, "what was written is incomplete"))
+        }
+    }
+}
