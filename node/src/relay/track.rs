@@ -41,8 +41,8 @@ impl Default for TrackConfig {
     fn default() -> Self {
         Self {
             ring: RingConfig::default(),
-            window_bytes: 4 * 1024 * 1024,
-            hold: Duration::from_secs(2),
+            window_bytes: RingConfig::default().bytes_max,
+            hold: Duration::from_millis(1_500),
             laggard: Duration::from_secs(30),
         }
     }
@@ -381,12 +381,14 @@ impl Track {
         readers.chain(held).min().unwrap_or(u64::MAX).min(self.ring.next().id)
     }
 
-    /// Lets claims expire, cuts off laggards, evicts by age. Call at least once a second.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    /// Lets claims expire, cuts off laggards, evicts by age. Call often: while a claim stands, the
+    /// publisher may be waiting. Returns whether readers or the parent have to know.
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
+        let before = (self.holds.len(), self.readers.values().filter(|reader| reader.cut_off).count());
         self.holds.retain(|(_, until)| *until > now);
         self.ring.evict(now);
         if self.mode == Mode::Live {
-            return;
+            return false;
         }
         let (newest, laggard) = (self.ring.newest(), self.config.laggard);
         for reader in self.readers.values_mut() {
@@ -398,6 +400,7 @@ impl Track {
             reader.cut_off |= now.saturating_duration_since(reader.moved) > patience;
         }
         self.follow_acks();
+        before != (self.holds.len(), self.readers.values().filter(|reader| reader.cut_off).count())
     }
 }
 

@@ -28,8 +28,6 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_secs(5);
 /// How long an ended track is served to latecomers.
 const ENDED_LINGER: Duration = Duration::from_secs(60);
-/// How often rings are aged and laggards looked for.
-const AGE_TICK: Duration = Duration::from_secs(1);
 
 /// Names a data stream: the peer at the other end and the parent's ticket.
 type StreamKey = (PeerId, u64);
@@ -51,7 +49,6 @@ pub(super) struct LocalTrack {
     /// When the last local subscriber left.
     unused: Option<Instant>,
     leaving: bool,
-    aged: Instant,
     pub(super) repair: Option<Repair>,
     switch: Option<Switch>,
 }
@@ -65,7 +62,7 @@ pub(super) struct Repair {
 }
 
 impl LocalTrack {
-    fn new(name: TrackName, now: Instant) -> Self {
+    fn new(name: TrackName) -> Self {
         Self {
             shared: Arc::new(SharedTrack::new(name)),
             published: None,
@@ -76,7 +73,6 @@ impl LocalTrack {
             told: (0, 0),
             unused: None,
             leaving: false,
-            aged: now,
             repair: None,
             switch: None,
         }
@@ -100,7 +96,7 @@ impl Core {
     fn local_track(&mut self, track: &TrackName) -> &mut LocalTrack {
         let now = Instant::now();
         self.next_tick.get_or_insert(now + TRACK_TICK);
-        self.tracks.entry(track.clone()).or_insert_with(|| LocalTrack::new(track.clone(), now))
+        self.tracks.entry(track.clone()).or_insert_with(|| LocalTrack::new(track.clone()))
     }
 
     // --- Requests ----------------------------------------------------------------------------
@@ -273,9 +269,7 @@ impl Core {
             let mut state = line.lock();
             finished = state.end().is_some();
             local.switch = state.take_switch().or(local.switch);
-            if now.saturating_duration_since(local.aged) >= AGE_TICK {
-                local.aged = now;
-                state.handle_timeout(now);
+            if state.handle_timeout(now) {
                 line.data.send_replace(());
                 line.acks.send_replace(());
             }
