@@ -44,6 +44,11 @@ impl Watch {
         Ok(Self { queue, _tasks: tasks })
     }
 
+    /// Forgets what happened so far.
+    pub(super) fn forget(&mut self) {
+        while self.queue.try_recv().is_ok() {}
+    }
+
     /// The next event. Cancel-safe.
     pub(super) async fn next(&mut self) -> (usize, EventView) {
         match self.queue.recv().await {
