@@ -14,10 +14,10 @@ pub mod cli;
 #[cfg(feature = "net")]
 pub mod net;
 
+pub use banyan_gossip::{Label, MeshName, PeerId, TrackName};
 #[cfg(feature = "net")]
 pub use net::node::{
     BuildError, Builder, End, EventStream, From, Item, Node, NodeError, PublishOptions, Publisher, SubscribeOptions,
     Subscriber,
 };
-pub use banyan_gossip::{Label, MeshName, PeerId, TrackName};
 pub use relay::Mode;

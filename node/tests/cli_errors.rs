@@ -98,7 +98,7 @@ fn something_else_on_the_socket_is_no_node() {
         for stream in listener.incoming() {
             // The request is read first: closing with something unread would reset the connection.
             let _ = stream.and_then(|mut stream| {
-                stream.read(&mut [0; 1024])?;
+                let _request = stream.read(&mut [0; 1024])?;
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
             });
         }

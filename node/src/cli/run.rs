@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// What is logged unless told otherwise.
-const LOG: &str = "warn,banyan_node=info,banyan_gossip=info,banyan_tree=info";
+const LOG: &str = "warn,libp2p_kad=error,banyan_node=info,banyan_gossip=info,banyan_tree=info";
 /// How long the banner waits for the first listener address.
 const ADDRESSES: Duration = Duration::from_secs(1);
 

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{PeerId, table::{PeerTable, Status}};
+use banyan_gossip::{
+    PeerId,
+    table::{PeerTable, Status},
+};
 
 /// How links are sought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +92,13 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    pub(crate) fn new(me: PeerId, config: ConnectorConfig, bootstraps: usize, rng: fastrand::Rng, now: Instant) -> Self {
+    pub(crate) fn new(
+        me: PeerId,
+        config: ConnectorConfig,
+        bootstraps: usize,
+        rng: fastrand::Rng,
+        now: Instant,
+    ) -> Self {
         let bootstraps =
             (0..bootstraps).map(|_| Bootstrap { peer: None, dialling: false, backoff: None, next: now }).collect();
         Self {

@@ -57,7 +57,10 @@ pub(crate) enum GreetError {
 }
 
 /// Says hello and hears it.
-pub(crate) async fn greet(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), own: &Hello) -> Result<Hello, GreetError> {
+pub(crate) async fn greet(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    own: &Hello,
+) -> Result<Hello, GreetError> {
     let exchange = async {
         let mut cbor = Vec::new();
         ciborium::into_writer(own, &mut cbor).expect("writing to memory does not fail");

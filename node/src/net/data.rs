@@ -350,7 +350,9 @@ impl<E: PullEvents> Puller<E> {
             }
         });
         let line = match start.await.map_err(|_| DataError::TimedOut)?? {
-            Frame::Start { from, newest, reliable, epoch } if epoch == self.epoch => self.begin(from, newest, reliable)?,
+            Frame::Start { from, newest, reliable, epoch } if epoch == self.epoch => {
+                self.begin(from, newest, reliable)?
+            }
             Frame::CutOff => return Err(DataError::CutOff),
             _ => return Err(DataError::BadStart),
         };
@@ -369,7 +371,11 @@ impl<E: PullEvents> Puller<E> {
         }
     }
 
-    async fn read_some(&mut self, stream: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> Result<(), DataError> {
+    async fn read_some(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        buffer: &mut BytesMut,
+    ) -> Result<(), DataError> {
         // Space is allocated in large steps, so that the chunks cut from it share few allocations,
         // but only as much of it is zeroed for a read as reads have lately filled.
         let filled = buffer.len();

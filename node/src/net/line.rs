@@ -40,7 +40,13 @@ pub(crate) struct Line {
 
 impl Line {
     pub(crate) fn new(epoch: u64, track: Track) -> Self {
-        Self { epoch, track: Mutex::new(track), taken_over: AtomicBool::new(false), data: watch::Sender::new(()), acks: watch::Sender::new(()) }
+        Self {
+            epoch,
+            track: Mutex::new(track),
+            taken_over: AtomicBool::new(false),
+            data: watch::Sender::new(()),
+            acks: watch::Sender::new(()),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Track> {

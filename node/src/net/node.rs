@@ -279,13 +279,19 @@ impl Builder {
             incarnation: identity.incarnation,
             instance: fastrand::u64(..),
         };
-        let host_config =
-            HostConfig { seed: identity.seed, mesh: self.mesh.clone(), listen, mdns: self.mdns, limits: Limits::default() };
+        let host_config = HostConfig {
+            seed: identity.seed,
+            mesh: self.mesh.clone(),
+            listen,
+            mdns: self.mdns,
+            limits: Limits::default(),
+        };
         let (host, host_events) = host::start(host_config).await.map_err(|error| match error {
             HostError::Listen { address, reason } => BuildError::Listen { address: address.to_string(), reason },
             other => BuildError::Listen { address: "any address".to_owned(), reason: other.to_string() },
         })?;
-        let mesh = Mesh::new(me, self.mesh_config(bootstraps.len()), Arc::new(keys), fastrand::Rng::new(), Instant::now());
+        let mesh =
+            Mesh::new(me, self.mesh_config(bootstraps.len()), Arc::new(keys), fastrand::Rng::new(), Instant::now());
         let (requests, from_users) = mpsc::channel(REQUESTS);
         let (events, _) = broadcast::channel(EVENTS);
         let node = Node { me: mesh.me(), requests, events: events.clone() };
@@ -337,7 +343,8 @@ fn addresses(
     texts: &[String],
     parse: fn(&str) -> Result<Multiaddr, host::AddressError>,
 ) -> Result<Vec<Multiaddr>, BuildError> {
-    let invalid = |error: host::AddressError| BuildError::Address { address: error.text, reason: error.reason.to_owned() };
+    let invalid =
+        |error: host::AddressError| BuildError::Address { address: error.text, reason: error.reason.to_owned() };
     texts.iter().map(|text| parse(text).map_err(invalid)).collect()
 }
 

@@ -204,7 +204,8 @@ impl Decoder {
             return Ok(None);
         }
         if flags & CONTROL != 0 {
-            let frame = Frame::decode_control(id, flags, Bytes::copy_from_slice(&buffer[HEADER_BYTES..HEADER_BYTES + length]))?;
+            let frame =
+                Frame::decode_control(id, flags, Bytes::copy_from_slice(&buffer[HEADER_BYTES..HEADER_BYTES + length]))?;
             // A gap, a new start or an end may cut an object short.
             if matches!(frame, Frame::Start { .. } | Frame::Gap { .. } | Frame::End(_)) {
                 self.open = None;

@@ -207,7 +207,8 @@ impl Ring {
     pub fn evict(&mut self, now: Instant) {
         while let Some(front) = self.entries.front() {
             let over = self.bytes > self.config.bytes_max
-                || (self.objects > self.config.objects_min && now.saturating_duration_since(front.at) > self.config.age_min);
+                || (self.objects > self.config.objects_min
+                    && now.saturating_duration_since(front.at) > self.config.age_min);
             let owed = front.what.id() >= self.keep_from && self.bytes <= self.config.bytes_hard_max();
             if !over || owed || front.what.id() == self.next.id {
                 return;

@@ -4,7 +4,9 @@
 
 use std::{future::Future, time::Duration};
 
-use banyan_node::{Builder, From, Item, Mode, Node, PublishOptions, Publisher, SubscribeOptions, Subscriber, TrackName};
+use banyan_node::{
+    Builder, From, Item, Mode, Node, PublishOptions, Publisher, SubscribeOptions, Subscriber, TrackName,
+};
 
 /// A node that finds others by bootstrap alone.
 pub fn builder() -> Builder {

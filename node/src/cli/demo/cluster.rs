@@ -109,7 +109,10 @@ impl Cluster {
             .process_group(0)
             .kill_on_drop(true);
         let process = command.spawn().map_err(failed)?;
-        let client = Client::new(at(".sock"))?;
+        let client = Client::new(at(".sock")).map_err(|mut failure| {
+            failure.view.hint = Some("set TMPDIR to a folder with a shorter path".to_owned());
+            failure
+        })?;
         let (log, peer_id) = (at(".log"), String::new());
         self.members.push(Member { name, client, peer_id, alive: true, process, log });
         Ok(())

@@ -48,7 +48,8 @@ impl Core {
         let name = track.to_string();
         let event = match event {
             Tree::Attached { parent, from, depth, reason, tries, took } => {
-                let repaired = matches!(reason, MoveReason::ParentLost | MoveReason::ParentSilent | MoveReason::ParentGone);
+                let repaired =
+                    matches!(reason, MoveReason::ParentLost | MoveReason::ParentSilent | MoveReason::ParentGone);
                 if let Some(local) = self.tracks.get_mut(track)
                     && let Some(ticket) = local.ticket_of(&parent)
                     && repaired

@@ -126,9 +126,7 @@ impl Core {
         let own = Hello { incarnation: self.mesh.incarnation(), ..hello };
         tokio::spawn(async move {
             let event = match control::greet(&mut stream, &own).await {
-                Ok(hello) => {
-                    FromTask::Greeted(Box::new(Setup { peer, connection, stream, dialer, dial, hello }))
-                }
+                Ok(hello) => FromTask::Greeted(Box::new(Setup { peer, connection, stream, dialer, dial, hello })),
                 Err(error) => {
                     host.close_link(peer, connection);
                     FromTask::NotGreeted { dial, reason: error.to_string() }
@@ -157,7 +155,8 @@ impl Core {
             if !supersedes(self.mesh.me(), peer, old, dialer, &hello) {
                 self.host.close_link(peer, connection);
                 if let Some(index) = bootstrap {
-                    self.mesh.handle_input(now, mesh::Input::LinkUp { peer, dialer: old.dialer, bootstrap: Some(index) });
+                    self.mesh
+                        .handle_input(now, mesh::Input::LinkUp { peer, dialer: old.dialer, bootstrap: Some(index) });
                 }
                 return;
             }
@@ -192,7 +191,9 @@ impl Core {
         let Some(link) = self.links.get(&to) else {
             return;
         };
-        if !link.outbox.try_send(message) && !matches!(message, Control::Gossip(_) | Control::Ping(_) | Control::Pong(_)) {
+        if !link.outbox.try_send(message)
+            && !matches!(message, Control::Gossip(_) | Control::Ping(_) | Control::Pong(_))
+        {
             tracing::debug!(peer = %to, "the peer does not keep up with control messages; closing its link");
             self.close_link(&to, "too slow for control messages");
             self.mesh.handle_input(Instant::now(), mesh::Input::LinkDown { peer: to });
@@ -261,5 +262,8 @@ fn advertised(listening: &[Multiaddr]) -> Vec<String> {
     // TCP first: a killed process is noticed at once there.
     wide.sort_by_key(|address| address.iter().any(|part| matches!(part, Protocol::Udp(_))));
     let texts = wide.into_iter().map(ToString::to_string);
-    texts.filter(|text| text.len() <= banyan_gossip::row::ADDRESS_BYTES_MAX).take(banyan_gossip::row::ADDRESSES_MAX).collect()
+    texts
+        .filter(|text| text.len() <= banyan_gossip::row::ADDRESS_BYTES_MAX)
+        .take(banyan_gossip::row::ADDRESSES_MAX)
+        .collect()
 }

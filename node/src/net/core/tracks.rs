@@ -171,7 +171,9 @@ impl Core {
         let task = tokio::spawn(async move {
             let report = Report { tasks: tasks.clone(), track: name.clone(), peer: parent, ticket };
             let reason = match timeout(OPEN_TIMEOUT, host.open_data(parent, addresses)).await {
-                Ok(Ok(stream)) => data::pull(shared, config, (ticket, epoch), stream, activity, report).await.to_string(),
+                Ok(Ok(stream)) => {
+                    data::pull(shared, config, (ticket, epoch), stream, activity, report).await.to_string()
+                }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "opening the data stream timed out".to_owned(),
             };
@@ -284,7 +286,8 @@ impl Core {
         self.close_if_done(now, track, finished);
         let lost = !inspect::has_origin(&self.mesh, track);
         if let Some(local) = self.tracks.get(track) {
-            local.shared.set_origin_lost(lost && local.published.is_none() && !finished);
+            let known = local.shared.line().is_some();
+            local.shared.set_origin_lost(lost && known && local.published.is_none() && !finished);
         }
     }
 
