@@ -74,7 +74,7 @@ pub(crate) struct Run {
     /// What people call this node: A-Z a-z 0-9 _ -
     #[arg(long)]
     pub(crate) label: Option<Label>,
-    /// Where identity and incarnation are kept [default: ~/.local/state/banyan/<mesh>]
+    /// Where identity and incarnation are kept [default: ~/.local/state/banyan/MESH]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Address to listen on, may be repeated [default: any port of all interfaces, TCP and QUIC]
