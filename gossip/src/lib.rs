@@ -11,6 +11,7 @@
 
 mod gossip;
 pub mod id;
+mod io;
 mod keys;
 pub mod message;
 pub mod name;
@@ -22,8 +23,9 @@ mod suspicion;
 mod sync;
 pub mod table;
 
-pub use gossip::{Applied, Config, Event, Gossip, Input, LocalPeer, Output, Reason};
+pub use gossip::Gossip;
 pub use id::PeerId;
+pub use io::{Applied, Config, Event, Input, LocalPeer, Output, Reason};
 pub use keys::{Ed25519Keys, Keys};
 pub use message::Message;
 pub use name::{Label, MeshName, TrackName};
