@@ -11,7 +11,7 @@ use crate::{
     io::{Applied, Config, Event, Input, LocalPeer, Output, Reason},
     message::Message,
     op::{Claim, INCARNATION_MAX, Op, OpId, SignedOp},
-    own_row::{OwnRow, RowBody},
+    own_row::OwnRow,
     recent::Recent,
     suspicion::{Accused, Suspicions},
     sync::{Shared, ops_messages},
