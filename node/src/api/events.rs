@@ -6,7 +6,8 @@ use axum::response::{
     IntoResponse, Response, Sse,
     sse::{Event, KeepAlive},
 };
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt, stream};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     net::node::{EventStream, Node},
@@ -16,10 +17,11 @@ use crate::{
 /// How often a silent stream says that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Streams events from now on.
-pub(super) fn events(node: &Node) -> Response {
+/// Streams events from now on, until the server stops.
+pub(super) fn events(node: &Node, stopping: CancellationToken) -> Response {
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("still here");
-    Sse::new(messages(node.events())).keep_alive(keep_alive).into_response()
+    let messages = messages(node.events()).take_until(stopping.cancelled_owned());
+    Sse::new(messages).keep_alive(keep_alive).into_response()
 }
 
 fn messages(events: EventStream) -> impl Stream<Item = Result<Event, Infallible>> {

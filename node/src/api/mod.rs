@@ -29,12 +29,22 @@ use axum::{
     routing::{any, get},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use self::{error::ApiError, route::Action};
 use crate::{net::node::Node, views::View};
 
 pub use server::serve;
 
-fn router(node: Node) -> Router {
+/// What the routes work with.
+#[derive(Debug, Clone)]
+struct Shared {
+    node: Node,
+    /// Cancelled when the server stops.
+    stopping: CancellationToken,
+}
+
+fn router(shared: Shared) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/peers", get(peers))
@@ -43,38 +53,38 @@ fn router(node: Node) -> Router {
         .route("/v1/tracks/{*rest}", any(track))
         .fallback(async |uri: Uri| ApiError::unknown_route(uri.path()))
         .method_not_allowed_fallback(async || not_allowed("GET"))
-        .with_state(node)
+        .with_state(shared)
 }
 
-async fn status(State(node): State<Node>, uri: Uri) -> Result<Response, ApiError> {
+async fn status(State(shared): State<Shared>, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
-    Ok(shown(node.status().await?))
+    Ok(shown(shared.node.status().await?))
 }
 
-async fn peers(State(node): State<Node>, uri: Uri) -> Result<Response, ApiError> {
+async fn peers(State(shared): State<Shared>, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
-    Ok(shown(node.peers().await?))
+    Ok(shown(shared.node.peers().await?))
 }
 
-async fn tracks(State(node): State<Node>, uri: Uri) -> Result<Response, ApiError> {
+async fn tracks(State(shared): State<Shared>, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
-    Ok(shown(node.tracks().await?))
+    Ok(shown(shared.node.tracks().await?))
 }
 
-async fn stream_events(State(node): State<Node>, uri: Uri) -> Result<Response, ApiError> {
+async fn stream_events(State(shared): State<Shared>, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
-    Ok(events::events(&node))
+    Ok(events::events(&shared.node, shared.stopping))
 }
 
-async fn track(State(node): State<Node>, method: Method, uri: Uri, body: Body) -> Result<Response, ApiError> {
+async fn track(State(shared): State<Shared>, method: Method, uri: Uri, body: Body) -> Result<Response, ApiError> {
     let (track, action) = route::parse(uri.path())?;
     match (action, method) {
         (Action::Tree, Method::GET | Method::HEAD) => {
             query::none(&uri)?;
-            Ok(shown(node.tree(&track).await?))
+            Ok(shown(shared.node.tree(&track).await?))
         }
-        (Action::Subscribe, Method::GET) => subscribe::subscribe(&node, track, &uri).await,
-        (Action::Publish, Method::PUT | Method::POST) => Ok(publish::publish(&node, track, &uri, body).await),
+        (Action::Subscribe, Method::GET) => subscribe::subscribe(&shared.node, track, &uri).await,
+        (Action::Publish, Method::PUT | Method::POST) => Ok(publish::publish(&shared.node, track, &uri, body).await),
         (Action::Tree | Action::Subscribe, _) => Ok(not_allowed("GET")),
         (Action::Publish, _) => Ok(not_allowed("PUT, POST")),
     }

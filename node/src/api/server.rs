@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{error::ApiError, router, socket::Socket};
+use super::{Shared, error::ApiError, router, socket::Socket};
 use crate::net::node::Node;
 
 /// Connections served at once; each may hold [`READ_BYTES_MAX`] and what its route says.
@@ -42,10 +42,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves the API of a node until `stop` completes; then open connections have 2 s to end. The
 /// socket file is removed in the end.
 pub async fn serve(node: Node, socket: Socket, stop: impl Future<Output = ()>) {
-    let router = router(node);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
-    let stopping = CancellationToken::new();
+    let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
+    let router = router(Shared { node, stopping: stopping.clone() });
     let tasks = TaskTracker::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -56,7 +56,8 @@ pub async fn serve(node: Node, socket: Socket, stop: impl Future<Output = ()>) {
         match accepted {
             Ok((stream, _)) => match Arc::clone(&connections).try_acquire_owned() {
                 Ok(permit) => {
-                    tasks.spawn(connection(stream, router.clone(), permit, stopping.clone()));
+                    let connection = connection(stream, router.clone(), permit, stopping.clone());
+                    tasks.spawn(cut.clone().run_until_cancelled_owned(connection));
                 }
                 Err(_) => {
                     if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
@@ -75,6 +76,8 @@ pub async fn serve(node: Node, socket: Socket, stop: impl Future<Output = ()>) {
     tasks.close();
     if timeout(GRACE, tasks.wait()).await.is_err() {
         tracing::debug!(connections = tasks.len(), "connections on the socket are cut off");
+        cut.cancel();
+        tasks.wait().await;
     }
 }
 
