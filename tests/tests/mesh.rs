@@ -114,3 +114,14 @@ async fn a_bootstrap_that_comes_late_is_found_c10() {
     eventually("the two know each other", async || (late.status().await.ok()?.peers == 1).then_some(())).await;
     assert_eq!(early.status().await.expect("runs").links, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_events_ends_with_the_node() {
+    let nodes = mesh(2, |_, builder| builder).await;
+    let mut events = nodes[0].events();
+    eventually("the two know each other", async || (nodes[0].status().await.ok()?.peers == 1).then_some(())).await;
+    nodes[0].shutdown().await;
+    let end = common::within("the end", async { while events.next().await.is_some() {} });
+    end.await;
+    assert!(nodes[0].events().next().await.is_none());
+}

@@ -294,7 +294,7 @@ impl Builder {
             Mesh::new(me, self.mesh_config(bootstraps.len()), Arc::new(keys), fastrand::Rng::new(), Instant::now());
         let (requests, from_users) = mpsc::channel(REQUESTS);
         let (events, _) = broadcast::channel(EVENTS);
-        let node = Node { me: mesh.me(), requests, events: events.clone() };
+        let node = Node { me: mesh.me(), requests, events: events.downgrade() };
         tokio::spawn(core::run(Parts {
             mesh,
             host,
@@ -353,7 +353,8 @@ fn addresses(
 pub struct Node {
     me: PeerId,
     requests: mpsc::Sender<Request>,
-    events: broadcast::Sender<EventView>,
+    /// Weak, so that streams of events end with the node and not with the last handle.
+    events: broadcast::WeakSender<EventView>,
 }
 
 impl Node {
@@ -410,7 +411,8 @@ impl Node {
     /// What happens from now on.
     #[must_use]
     pub fn events(&self) -> EventStream {
-        EventStream { events: self.events.subscribe(), last: None }
+        let events = self.events.upgrade().unwrap_or_else(|| broadcast::Sender::new(1));
+        EventStream { events: events.subscribe(), last: None }
     }
 
     /// Starts publishing a track from object id 0 of a new epoch.

@@ -157,8 +157,15 @@ pub(crate) async fn run(parts: Parts) {
                     let Ok(message) = from_links.try_recv() else { break };
                     core.on_link_message(message);
                 }
+                // However much peers talk, nobody else is kept waiting.
                 if let Ok(event) = host_events.try_recv() {
                     core.on_host_event(event);
+                }
+                if let Ok(event) = from_tasks.try_recv() {
+                    core.on_task(event);
+                }
+                if let Ok(request) = requests.try_recv() {
+                    core.on_request(request);
                 }
             }
             Some(event) = host_events.recv() => core.on_host_event(event),

@@ -29,6 +29,9 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How long an ended track is served to latecomers.
 const ENDED_LINGER: Duration = Duration::from_secs(60);
 
+/// Between two questions to Kademlia for a track of which no origin is known.
+const SEEK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Names a data stream: the peer at the other end and the parent's ticket.
 type StreamKey = (PeerId, u64);
 
@@ -49,6 +52,8 @@ pub(super) struct LocalTrack {
     /// When the last local subscriber left.
     unused: Option<Instant>,
     leaving: bool,
+    /// When Kademlia was last asked for the track.
+    sought: Instant,
     pub(super) repair: Option<Repair>,
     switch: Option<Switch>,
 }
@@ -62,7 +67,7 @@ pub(super) struct Repair {
 }
 
 impl LocalTrack {
-    fn new(name: TrackName) -> Self {
+    fn new(name: TrackName, now: Instant) -> Self {
         Self {
             shared: Arc::new(SharedTrack::new(name)),
             published: None,
@@ -73,6 +78,8 @@ impl LocalTrack {
             told: (0, 0),
             unused: None,
             leaving: false,
+            // The table has a moment to know the origin first.
+            sought: now,
             repair: None,
             switch: None,
         }
@@ -96,7 +103,7 @@ impl Core {
     fn local_track(&mut self, track: &TrackName) -> &mut LocalTrack {
         let now = Instant::now();
         self.next_tick.get_or_insert(now + TRACK_TICK);
-        self.tracks.entry(track.clone()).or_insert_with(|| LocalTrack::new(track.clone()))
+        self.tracks.entry(track.clone()).or_insert_with(|| LocalTrack::new(track.clone(), now))
     }
 
     // --- Requests ----------------------------------------------------------------------------
@@ -128,9 +135,6 @@ impl Core {
         }
         let local = self.local_track(&track);
         (local.unused, local.leaving) = (None, false);
-        if !inspect::has_origin(&self.mesh, &track) {
-            self.host.find_providers(track_key(&track));
-        }
         Ok((shared, place))
     }
 
@@ -285,7 +289,11 @@ impl Core {
         self.report_repair(track);
         self.close_if_done(now, track, finished);
         let lost = !inspect::has_origin(&self.mesh, track);
-        if let Some(local) = self.tracks.get(track) {
+        if let Some(local) = self.tracks.get_mut(track) {
+            if lost && now.saturating_duration_since(local.sought) >= SEEK_INTERVAL {
+                local.sought = now;
+                self.host.find_providers(track_key(track));
+            }
             let known = local.shared.line().is_some();
             local.shared.set_origin_lost(lost && known && local.published.is_none() && !finished);
         }
