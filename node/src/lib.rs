@@ -16,8 +16,10 @@ pub mod net;
 
 pub use banyan_gossip::{Label, MeshName, PeerId, TrackName};
 #[cfg(feature = "net")]
-pub use net::node::{
-    BuildError, Builder, End, EventStream, From, Item, Node, NodeError, PublishOptions, Publisher, SubscribeOptions,
-    Subscriber,
+pub use net::{
+    builder::Builder,
+    node::{EventStream, Node, Publisher},
+    subscriber::Subscriber,
+    types::{BuildError, End, From, Item, NodeError, PublishOptions, SubscribeOptions},
 };
 pub use relay::Mode;

@@ -11,7 +11,7 @@ use banyan_gossip::name::InvalidName;
 
 use super::framing::FramingError;
 use crate::{
-    net::node::NodeError,
+    NodeError,
     views::{ErrorView, View},
 };
 

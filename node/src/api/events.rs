@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    net::node::{EventStream, Node},
+    EventStream, Node,
     views::{EventView, View},
 };
 

@@ -32,7 +32,7 @@ use axum::{
 use tokio_util::sync::CancellationToken;
 
 use self::{error::ApiError, route::Action};
-use crate::{net::node::Node, views::View};
+use crate::{Node, views::View};
 
 pub use server::serve;
 

@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 
 use super::{error::ApiError, framing::Cutter, query};
 use crate::{
-    net::node::{Node, PublishOptions, Publisher},
+    Node, PublishOptions, Publisher,
     views::{Published, View},
 };
 

@@ -9,7 +9,7 @@ use super::{
     framing::{Framing, OBJECT_BYTES_DEFAULT},
 };
 use crate::{
-    net::node::From,
+    From,
     relay::{Mode, OBJECT_BYTES_MAX},
 };
 

@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Shared, error::ApiError, router, socket::Socket};
-use crate::net::node::Node;
+use crate::Node;
 
 /// Connections served at once; each may hold [`READ_BYTES_MAX`] and what its route says.
 const CONNECTIONS_MAX: usize = 256;

@@ -22,7 +22,7 @@ use super::{
     framing::{self, Framing},
     query,
 };
-use crate::net::node::{End, Item, Node, SubscribeOptions, Subscriber};
+use crate::{End, Item, Node, SubscribeOptions, Subscriber};
 
 /// Says how a subscription ended.
 pub const END_TRAILER: HeaderName = HeaderName::from_static("banyan-end");

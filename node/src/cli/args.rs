@@ -7,11 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::demo;
 use crate::{
+    From,
     api::{
         framing::{Framing, OBJECT_BYTES_DEFAULT},
         query, socket,
     },
-    net::node::From,
     relay::Mode,
 };
 

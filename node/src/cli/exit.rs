@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
+    BuildError,
     api::socket::SocketError,
-    net::node::BuildError,
     views::{ErrorView, View},
 };
 

@@ -19,11 +19,11 @@ use super::{
     signals::Signals,
 };
 use crate::{
+    Builder, Node,
     api::{
         self,
         socket::{self, Socket},
     },
-    net::node::{Builder, Node},
     views::Status,
 };
 

@@ -12,8 +12,8 @@ use super::{
     pipe::Stdout,
 };
 use crate::{
+    From,
     api::subscribe::{END_TRAILER, MISSING_TRAILER},
-    net::node::From,
 };
 
 /// Writes a track to standard output until it ends.

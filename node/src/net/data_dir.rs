@@ -8,7 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::node::BuildError;
+use super::types::BuildError;
 
 /// First word of an identity file; the hexadecimal seed follows.
 const IDENTITY_KIND: &str = "banyan-ed25519-v1";

@@ -17,7 +17,7 @@ use std::{
 use banyan_gossip::TrackName;
 use tokio::sync::watch;
 
-use super::node::{End, From};
+use super::types::{End, From};
 use crate::relay::{
     Start, Track,
     track::{ReaderId, ReaderKind},

@@ -1,5 +1,6 @@
 //! Everything that touches sockets, files and clocks.
 
+pub mod builder;
 mod control;
 mod core;
 mod data;
@@ -7,4 +8,5 @@ mod data_dir;
 pub mod host;
 mod line;
 pub mod node;
-mod subscriber;
+pub mod subscriber;
+pub mod types;

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::{
     line::{Line, SharedTrack},
-    node::{End, Item},
+    types::{End, Item},
 };
 use crate::relay::{
     Frame,

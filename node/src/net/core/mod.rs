@@ -27,7 +27,7 @@ use super::{
     data_dir::DataDir,
     host::{Host, HostEvent, Multiaddr, Stream},
     line::{Line, SharedTrack},
-    node::{From, NodeError},
+    types::{From, NodeError},
 };
 use crate::{
     mesh::{self, Mesh, inspect},

@@ -16,7 +16,7 @@ use crate::{
         data::{self, Opening, OpeningFrom, PullEvents},
         host::Stream,
         line::{Line, SharedTrack},
-        node::{End, From, NodeError},
+        types::{End, From, NodeError},
     },
     relay::{Mode, Track, track::Switch},
     views::{Event, Tracks},
