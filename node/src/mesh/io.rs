@@ -1,0 +1,263 @@
+//! What goes into a mesh node and what comes out, and its numbers.
+
+use std::time::Duration;
+
+use banyan_gossip::{Label, MeshName, PeerId, TrackName};
+
+use super::{ConnectorConfig, Control, LinkConfig};
+
+/// Slots of a node that does not say how many it offers, and the most that any peer is believed to
+/// offer.
+pub const CAPACITY_CEILING: u16 = 32;
+
+/// What a mesh node is to be.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The mesh.
+    pub mesh: MeshName,
+    /// What a person calls this node.
+    pub label: Option<Label>,
+    /// Slots offered over all tracks; `None` stands for [`CAPACITY_CEILING`].
+    pub capacity: Option<u16>,
+    /// How many bootstrap addresses there are.
+    pub bootstraps: usize,
+    /// The peer table.
+    pub gossip: banyan_gossip::Config,
+    /// The trees.
+    pub tree: banyan_tree::Config,
+    /// The links.
+    pub links: LinkConfig,
+    /// Whom to dial.
+    pub connector: ConnectorConfig,
+    /// Most links, whoever dialled them.
+    pub links_total_max: usize,
+    /// How long an unused link is kept before it is offered for closing.
+    pub link_idle: Duration,
+    /// How long leaving may take.
+    pub leave_timeout: Duration,
+}
+
+impl Config {
+    /// The defaults for a mesh.
+    #[must_use]
+    pub fn new(mesh: MeshName) -> Self {
+        Self {
+            gossip: banyan_gossip::Config::new(mesh.clone()),
+            mesh,
+            label: None,
+            capacity: None,
+            bootstraps: 0,
+            tree: banyan_tree::Config::default(),
+            links: LinkConfig::default(),
+            connector: ConnectorConfig::default(),
+            links_total_max: 512,
+            link_idle: Duration::from_secs(30),
+            leave_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What happened outside.
+#[derive(Debug)]
+pub enum Input {
+    /// A link is up; there is at most one to each peer.
+    LinkUp {
+        /// The peer.
+        peer: PeerId,
+        /// Whether this node dialled it.
+        dialer: bool,
+        /// The bootstrap address that led to it.
+        bootstrap: Option<usize>,
+    },
+    /// A link is gone.
+    LinkDown {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// Bytes came from a linked peer by another way than its control stream.
+    Heard {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A message came over a link.
+    Message {
+        /// The peer at the other end.
+        from: PeerId,
+        /// What it said.
+        message: Control,
+    },
+    /// A dial of a peer failed.
+    DialFailed {
+        /// The peer.
+        peer: PeerId,
+        /// Whether nobody answered, rather than somebody else or a refusal.
+        unreachable: bool,
+    },
+    /// A dial of a bootstrap address failed.
+    BootstrapFailed {
+        /// Which.
+        index: usize,
+        /// Whether it leads to this node itself.
+        to_self: bool,
+    },
+    /// Discovery found a peer.
+    Discovered {
+        /// The peer.
+        peer: PeerId,
+        /// Its addresses.
+        addresses: Vec<String>,
+    },
+    /// The addresses at which others reach this node.
+    Addresses(Vec<String>),
+    /// What the ring of a track holds: `oldest..next`.
+    Ring {
+        /// The track.
+        track: TrackName,
+        /// Oldest object held.
+        oldest: u64,
+        /// The object that comes next.
+        next: u64,
+    },
+    /// A child opened its data stream.
+    ChildOpened {
+        /// The track.
+        track: TrackName,
+        /// The child.
+        peer: PeerId,
+        /// The ticket that it shows.
+        ticket: u64,
+    },
+    /// A child's data stream is gone.
+    ChildClosed {
+        /// The track.
+        track: TrackName,
+        /// The child.
+        peer: PeerId,
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// The data stream from a parent works.
+    ParentOpened {
+        /// The track.
+        track: TrackName,
+        /// The parent.
+        peer: PeerId,
+        /// The ticket it gave.
+        ticket: u64,
+    },
+    /// The data stream from a parent broke, or was refused.
+    ParentClosed {
+        /// The track.
+        track: TrackName,
+        /// The parent.
+        peer: PeerId,
+        /// The ticket it gave.
+        ticket: u64,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// What is to be done outside.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a message over the link to a peer.
+    Send {
+        /// The peer.
+        to: PeerId,
+        /// The message.
+        message: Control,
+    },
+    /// Dial a peer for a link; answer with `LinkUp` or `DialFailed`.
+    Dial {
+        /// The peer.
+        peer: PeerId,
+        /// Where it may be.
+        addresses: Vec<String>,
+    },
+    /// Dial a bootstrap address; answer with `LinkUp` or `BootstrapFailed`.
+    DialBootstrap(usize),
+    /// Close the link to a peer, after what was sent before.
+    CloseLink {
+        /// The peer.
+        peer: PeerId,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// Store this incarnation durably before going on.
+    PersistIncarnation(u64),
+    /// Open the data stream from a parent.
+    Open {
+        /// The track.
+        track: TrackName,
+        /// The parent.
+        parent: PeerId,
+        /// The ticket to show.
+        ticket: u64,
+        /// The epoch that the parent follows.
+        epoch: u64,
+    },
+    /// Close the data stream from a parent.
+    Close {
+        /// The track.
+        track: TrackName,
+        /// The parent.
+        parent: PeerId,
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// Feed a child.
+    Serve {
+        /// The track.
+        track: TrackName,
+        /// The child.
+        child: PeerId,
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// Refuse a child's data stream, or stop feeding it.
+    Drop {
+        /// The track.
+        track: TrackName,
+        /// The child.
+        child: PeerId,
+        /// Its ticket.
+        ticket: u64,
+    },
+    /// Something that people may want to know.
+    Event(Event),
+    /// The node has left the mesh; nothing more will come.
+    Left,
+}
+
+/// What people may want to know.
+#[derive(Debug)]
+pub enum Event {
+    /// From the peer table.
+    Gossip(banyan_gossip::Event),
+    /// From the tree of a track.
+    Tree(TrackName, banyan_tree::Event),
+    /// A link is up.
+    LinkUp(PeerId),
+    /// A link is gone.
+    LinkDown(PeerId, &'static str),
+    /// A track of this node is gone: it was left, or ended and nobody needs it.
+    TrackClosed(TrackName),
+}
+
+/// Why a request of the node's own user cannot be met.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// This node publishes the track already.
+    #[error("the track is already being published by this node")]
+    AlreadyPublished,
+    /// Another live peer publishes it.
+    #[error("the track is published by {0}")]
+    PublishedBy(PeerId),
+    /// The track's name does not fit the row any more.
+    #[error("too many tracks for one row")]
+    TooManyTracks,
+    /// The node is leaving.
+    #[error("the node is leaving")]
+    Leaving,
+}
