@@ -238,7 +238,9 @@ impl Connector {
         self.dial_dead(now, peers, linked, &mut dials);
         self.probe(now, peers, linked, &mut dials);
         // Backoffs end and dials time out without an event of their own.
-        self.next_pass = Some(self.probe_at.clamp(now, now + Duration::from_secs(1)));
+        let again = now + Duration::from_secs(1);
+        let probes = self.config.max_links > 0;
+        self.next_pass = Some(if probes { self.probe_at.clamp(now, again) } else { again });
         dials
     }
 

@@ -16,6 +16,8 @@ pub mod inspect;
 mod io;
 mod links;
 pub mod message;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -401,8 +403,8 @@ impl Mesh {
         }
     }
 
-    /// Offers links for closing that this node dialled, that are more than it keeps and that no
-    /// tree has used for a while.
+    /// Offers links for closing that are more than this node keeps and that no tree has used for a
+    /// while; a bootstrap node would keep everybody's otherwise.
     fn release_idle_links(&mut self, now: Instant) {
         self.next_idle_check = now + self.config.link_idle / 4;
         let in_trees = self.in_trees();
@@ -414,7 +416,7 @@ impl Mesh {
         let idle = |link: &Link| now.saturating_duration_since(link.used) >= self.config.link_idle;
         let random = self.links.iter().filter(|(peer, _)| !in_trees.contains(peer)).count();
         let surplus = random.saturating_sub(2 * self.config.connector.max_links.max(1));
-        let release = self.links.iter().filter(|(_, link)| link.dialer && idle(link)).take(surplus);
+        let release = self.links.iter().filter(|(peer, link)| idle(link) && !in_trees.contains(peer)).take(surplus);
         for peer in release.map(|(peer, _)| *peer).collect::<Vec<_>>() {
             self.send(peer, Control::Release);
         }
