@@ -37,6 +37,9 @@ use links::Finding;
 pub use links::{Link, LinkConfig, Links};
 pub use message::{ByeReason, Control};
 
+/// How far above the epochs in sight a new one may be.
+const EPOCH_STEP_MAX: u64 = 1 << 20;
+
 /// Gossip, trees and links of one node.
 pub struct Mesh {
     me: PeerId,
@@ -160,13 +163,28 @@ impl Mesh {
         if let Some((peer, _)) = others().find(|(peer, entry)| *peer != self.me && entry.role == Role::Origin) {
             return Err(RequestError::PublishedBy(peer));
         }
-        // Greater than any epoch in sight, and than what this node used before a restart.
+        // Greater than any epoch in sight, and than what this node used before a restart. Two nodes
+        // that see the same and publish at once should not come to the same epoch: rings and resumed
+        // streams know a publication by its epoch alone.
         let seen = others().map(|(_, entry)| entry.epoch).max().unwrap_or(0);
-        let epoch = self.incarnation().max(seen + 1);
+        let above = seen.saturating_add(self.rng.u64(1..=EPOCH_STEP_MAX));
+        let epoch = self.incarnation().max(above);
         self.open_tree(now, track)?;
         self.tree_input(now, track, banyan_tree::Input::Publish { epoch });
         self.settle(now);
         Ok(epoch)
+    }
+
+    /// Whether another live peer publishes the track as well, and everyone follows that one.
+    #[must_use]
+    pub fn is_overtaken(&self, track: &TrackName) -> bool {
+        let Some(entry) = self.own_entry(track).filter(|entry| entry.role != Role::Member) else {
+            return false;
+        };
+        self.table().iter_live().filter(|row| row.peer != self.me).any(|row| {
+            let other = row.tracks.get(track).filter(|other| other.role == Role::Origin);
+            other.is_some_and(|other| (other.epoch, row.peer) > (entry.epoch, self.me))
+        })
     }
 
     /// The track that this node publishes has come to its end; it is served on.
@@ -357,7 +375,9 @@ impl Mesh {
             return None;
         }
         let trees = self.trees.values().filter_map(Tree::poll_timeout);
-        let own = [self.gossip.poll_timeout(), self.links.deadline(), self.connector.deadline(), self.leaving];
+        // A node that leaves dials nobody any more.
+        let connector = self.connector.deadline().filter(|_| self.leaving.is_none());
+        let own = [self.gossip.poll_timeout(), self.links.deadline(), connector, self.leaving];
         trees.chain(own.into_iter().flatten()).chain([self.next_idle_check]).min()
     }
 

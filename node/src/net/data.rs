@@ -32,6 +32,8 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(5);
 const BATCH_BYTES: usize = 256 * 1024;
 /// Chunks smaller than this are copied together to one write.
 const COPY_BELOW_BYTES: usize = 16 * 1024;
+/// A data stream to a child that takes not a byte for this long is given up.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Least and most bytes asked for by one read.
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
@@ -79,6 +81,8 @@ pub(crate) enum DataError {
     Skipped,
     #[error("the parent does not begin with a start frame of the right epoch")]
     BadStart,
+    #[error("this node follows another epoch meanwhile")]
+    OtherEpoch,
     #[error("this node was cut off: it held up a reliable track for too long")]
     CutOff,
     #[error("the parent closed the stream")]
@@ -174,10 +178,23 @@ async fn write_frames(
             continue;
         }
         for part in batch.take() {
-            stream.write_all(&part).await?;
+            write_all(&mut stream, &part).await?;
         }
-        stream.flush().await?;
+        timeout(STALL_TIMEOUT, stream.flush()).await.map_err(|_| DataError::TimedOut)??;
     }
+}
+
+/// A child reads whatever comes, so a stream that takes nothing for long is broken, even if the
+/// link beside it lives: the child is told to look elsewhere.
+async fn write_all(stream: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> Result<(), DataError> {
+    while !bytes.is_empty() {
+        let written = timeout(STALL_TIMEOUT, stream.write(bytes)).await.map_err(|_| DataError::TimedOut)??;
+        if written == 0 {
+            return Err(DataError::Closed);
+        }
+        bytes = &bytes[written..];
+    }
+    Ok(())
 }
 
 /// What is written to a child in one go.
@@ -223,6 +240,7 @@ impl Batch {
     /// Takes what the reader may have now. Returns why it stopped.
     fn fill(&mut self, line: &Line, reader: ReaderId, told_stable: &mut u64) -> Read {
         let mut track = line.lock();
+        let acked = track.acked();
         let mut bytes = 0;
         let stopped = loop {
             match track.read(reader) {
@@ -245,6 +263,12 @@ impl Batch {
         if bytes > 0 && track.mode() == Mode::Reliable && track.stable() > *told_stable {
             *told_stable = track.stable();
             self.push(&Frame::Stable(*told_stable));
+        }
+        // What the child had acknowledged before it was read here counts now.
+        let acked = track.acked() != acked;
+        drop(track);
+        if acked {
+            line.acks.send_replace(());
         }
         stopped
     }
@@ -400,17 +424,9 @@ impl<E: PullEvents> Puller<E> {
 
     fn begin(&mut self, from: u64, newest: u64, reliable: bool) -> Result<Arc<Line>, DataError> {
         let now = Instant::now();
-        let line = match self.shared.line().filter(|line| line.epoch >= self.epoch) {
-            Some(line) if line.epoch > self.epoch => return Err(DataError::BadStart),
-            Some(line) => line,
-            None => {
-                let mode = if reliable { Mode::Reliable } else { Mode::Live };
-                let line = Arc::new(Line::new(self.epoch, Track::new(self.config, mode, from)));
-                self.shared.begin(now, &line, newest.max(from));
-                line
-            }
-        };
-        Ok(line)
+        let mode = if reliable { Mode::Reliable } else { Mode::Live };
+        let track = || Track::new(self.config, mode, from);
+        self.shared.line_of(now, self.epoch, newest.max(from), track).ok_or(DataError::OtherEpoch)
     }
 
     /// Takes a frame and, under one lock, all that follow it in the buffer.

@@ -99,8 +99,7 @@ impl Node {
     /// [`NodeError::AlreadyPublished`], [`NodeError::Conflict`], [`NodeError::TooManyTracks`],
     /// [`NodeError::Shutdown`].
     pub async fn publish(&self, track: TrackName, options: PublishOptions) -> Result<Publisher, NodeError> {
-        let line = self.ask(|reply| Request::Publish(track.clone(), options.mode, reply)).await??;
-        Ok(Publisher { acks: line.acks.subscribe(), line, track, finished: false })
+        self.ask(|reply| Request::Publish(track, options.mode, reply)).await?
     }
 
     /// Subscribes to a track, which need not be published yet.
@@ -108,8 +107,7 @@ impl Node {
     /// # Errors
     /// [`NodeError::TooManyTracks`], [`NodeError::Shutdown`].
     pub async fn subscribe(&self, track: TrackName, options: SubscribeOptions) -> Result<Subscriber, NodeError> {
-        let (shared, place) = self.ask(|reply| Request::Subscribe(track, options.from, reply)).await??;
-        Ok(Subscriber::new(shared, place))
+        self.ask(|reply| Request::Subscribe(track, options.from, reply)).await?
     }
 
     /// Leaves the mesh: says goodbye, hands the children over, closes everything. At most 3 s.
@@ -153,6 +151,10 @@ pub struct Publisher {
 }
 
 impl Publisher {
+    pub(crate) fn new(track: TrackName, line: Arc<Line>) -> Self {
+        Self { acks: line.acks.subscribe(), line, track, finished: false }
+    }
+
     /// The publishing epoch.
     #[must_use]
     pub fn epoch(&self) -> u64 {
@@ -183,7 +185,7 @@ impl Publisher {
         if self.line.is_taken_over() {
             return Err(NodeError::TakenOver(self.track.clone()));
         }
-        if self.line.lock().end().is_some() { Err(NodeError::Shutdown) } else { Ok(()) }
+        if self.line.is_shut() { Err(NodeError::Shutdown) } else { Ok(()) }
     }
 
     fn try_publish(&self, payload: &Bytes) -> Option<u64> {
@@ -208,7 +210,8 @@ impl Publisher {
     }
 
     fn end(&mut self) {
-        if !std::mem::replace(&mut self.finished, true) {
+        // A track that was taken over goes on in another epoch: it has no end here.
+        if !std::mem::replace(&mut self.finished, true) && !self.line.is_taken_over() {
             self.line.lock().finish();
             self.line.data.send_replace(());
         }

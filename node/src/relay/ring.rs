@@ -7,8 +7,12 @@ use std::{
 
 use super::{
     OBJECT_BYTES_MAX,
-    frame::{Chunk, Frame},
+    frame::{Chunk, Frame, HEADER_BYTES},
 };
+
+/// What a gap counts as: it is an object and a frame like others, so that gaps alone fill no ring
+/// beyond its bounds.
+const GAP_BYTES: usize = HEADER_BYTES + 8;
 
 /// How much a ring keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +111,7 @@ pub struct Ring {
     bytes: usize,
     /// Bytes appended in the ring's life.
     appended: u64,
-    /// Complete and begun objects held.
+    /// Complete and begun objects held, and gaps.
     objects: usize,
     /// Objects below this are owed to nobody.
     keep_from: u64,
@@ -168,6 +172,10 @@ impl Ring {
 
     /// Takes a chunk if it is the one that comes next.
     pub fn push(&mut self, now: Instant, position: Position, chunk: Chunk) -> Push {
+        if position.id == u64::MAX {
+            // No origin gets there; the id after it would not exist.
+            return Push::Skipped;
+        }
         match position.cmp(&self.next) {
             std::cmp::Ordering::Less => return Push::Duplicate,
             std::cmp::Ordering::Greater => return Push::Skipped,
@@ -198,7 +206,11 @@ impl Ring {
         }
         let from = self.next.id;
         self.next = Position { id: to, chunk: 0 };
-        self.entries.push_back(Entry { at: now, before: self.appended, what: Held::Gap { from, to } });
+        let before = self.appended;
+        self.appended += GAP_BYTES as u64;
+        self.bytes += GAP_BYTES;
+        self.objects += 1;
+        self.entries.push_back(Entry { at: now, before, what: Held::Gap { from, to } });
         self.evict(now);
         Ok(Some((from, to)))
     }
@@ -224,9 +236,15 @@ impl Ring {
         while self.entries.front().is_some_and(|entry| entry.what.id() == id) {
             let entry = self.entries.pop_front().expect("there is a front");
             self.evicted += 1;
-            if let Held::Chunk(chunk) = entry.what {
-                self.bytes -= chunk.wire.len();
-                self.objects -= usize::from(chunk.first);
+            match entry.what {
+                Held::Chunk(chunk) => {
+                    self.bytes -= chunk.wire.len();
+                    self.objects -= usize::from(chunk.first);
+                }
+                Held::Gap { .. } => {
+                    self.bytes -= GAP_BYTES;
+                    self.objects -= 1;
+                }
             }
         }
     }

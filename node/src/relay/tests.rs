@@ -342,3 +342,108 @@ fn an_impossible_acknowledgement_changes_nothing() {
     track.ack(now, reader, u64::MAX);
     assert_eq!(track.stable(), 0);
 }
+
+#[test]
+fn a_child_that_moves_claims_what_its_subtree_has_not_consumed_e1() {
+    let now = Instant::now();
+    let config = small_config();
+    let mut track = Track::new_origin(config, Mode::Reliable);
+    let (before, _) = track.open_reader(now, ReaderKind::Child, Start::Oldest);
+    for id in 0..10 {
+        track.publish(now, &object(id, 10));
+        assert!(matches!(track.read(before), Read::Frame(_)));
+    }
+    track.ack(now, before, 2);
+    track.close_reader(now, before, true);
+    // It holds everything and asks for what comes next; its subtree has consumed two objects.
+    let (after, _) = track.open_reader(now, ReaderKind::Child, Start::Id(10));
+    let now = now + 2 * config.hold;
+    track.handle_timeout(now);
+    assert_eq!(track.stable(), 2);
+    track.ack(now, after, 2);
+    assert_eq!(track.stable(), 2);
+    track.ack(now, after, 10);
+    assert_eq!(track.stable(), 10);
+}
+
+#[test]
+fn an_acknowledgement_that_overtakes_the_parent_counts_once_it_has_caught_up() {
+    let now = Instant::now();
+    let config = small_config();
+    let mut track = Track::new_origin(config, Mode::Reliable);
+    for id in 0..3 {
+        track.publish(now, &object(id, 10));
+    }
+    // The former parent was ahead of this one, and nothing will be acknowledged twice.
+    let (child, _) = track.open_reader(now, ReaderKind::Child, Start::Id(3));
+    track.ack(now, child, 5);
+    assert_eq!(track.stable(), 3);
+    track.publish(now, &object(3, 10));
+    track.publish(now, &object(4, 10));
+    assert_eq!(track.stable(), 3);
+    while matches!(track.read(child), Read::Frame(_)) {}
+    assert_eq!(track.stable(), 5);
+    track.handle_timeout(now + 10 * config.laggard);
+    assert_eq!(track.read(child), Read::Wait, "it is no laggard");
+}
+
+#[test]
+fn a_relay_keeps_what_its_own_readers_owe_even_if_it_is_stable() {
+    let now = Instant::now();
+    let mut node = Node::new(Track::new(small_config(), Mode::Reliable, 0), now, Start::Oldest);
+    for id in 0..10 {
+        for chunk in frame::chunks(id, &object(id, 50_000)) {
+            assert_eq!(node.track.push(now, 1, Position { id, chunk: 0 }, chunk), Push::Stored);
+        }
+        node.track.set_stable(id + 1);
+    }
+    while node.consume(now) {}
+    assert_eq!((node.got.len(), node.gaps.len()), (10, 0));
+}
+
+#[test]
+fn a_lost_reader_that_had_consumed_everything_has_a_claim_on_what_comes() {
+    let now = Instant::now();
+    let config = small_config();
+    let mut track = Track::new_origin(config, Mode::Reliable);
+    let (reader, _) = track.open_reader(now, ReaderKind::Child, Start::Oldest);
+    track.close_reader(now, reader, true);
+    let mut published = 0;
+    while track.may_publish(50_000) {
+        track.publish(now, &object(published, 50_000));
+        published += 1;
+        assert!(published < 100, "no limit");
+    }
+    assert_eq!((track.stable(), track.ring().oldest()), (0, 0));
+}
+
+#[test]
+fn gaps_alone_do_not_fill_a_ring_beyond_its_bounds() {
+    let now = Instant::now();
+    let config = small_config();
+    for mode in [Mode::Live, Mode::Reliable] {
+        let mut track = Track::new(config, mode, 0);
+        let (reader, _) = track.open_reader(now, ReaderKind::Local, Start::Oldest);
+        let count = 1_000_000;
+        for id in 0..count {
+            assert_eq!(track.push_gap(now, id, id + 1), Ok(Some((id, id + 1))));
+        }
+        assert!(track.ring().bytes() <= config.ring.bytes_hard_max());
+        assert!(track.ring().oldest() > 0, "nothing was evicted");
+        let mut told = 0;
+        while let Read::Frame(Frame::Gap { from, to }) = track.read(reader) {
+            assert_eq!(from, told);
+            told = to;
+        }
+        assert_eq!(told, count);
+    }
+}
+
+#[test]
+fn the_last_id_of_all_is_refused_and_overflows_nothing() {
+    let now = Instant::now();
+    let mut track = Track::new(small_config(), Mode::Live, u64::MAX);
+    let chunk = frame::chunks(u64::MAX, &[]).next().expect("one");
+    assert_eq!(track.push(now, 1, Position { id: u64::MAX, chunk: 0 }, chunk), Push::Skipped);
+    assert_eq!(track.ring().newest(), u64::MAX);
+}

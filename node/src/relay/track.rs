@@ -93,9 +93,24 @@ struct Reader {
     cursor: Cursor,
     /// Consumed below this id.
     acked: u64,
+    /// As far as the reader says to have consumed. A child that moves here has more from its former
+    /// parent than this one may have sent it yet; what it says counts as soon as it can be true.
+    claimed: u64,
+    /// `acked` grew while reading.
+    caught_up: bool,
     /// When `acked` last grew, or the reader had nothing left to consume.
     moved: Instant,
     cut_off: bool,
+}
+
+impl Reader {
+    /// Acknowledges what is both claimed and read. Says whether that is more than before.
+    fn follow_claim(&mut self) -> bool {
+        let acked = self.claimed.min(self.cursor.id());
+        let grew = acked > self.acked;
+        self.acked = self.acked.max(acked);
+        grew
+    }
 }
 
 /// Where the stored chunks came from, for measuring the gap of a repair.
@@ -171,7 +186,7 @@ impl Track {
             last_stored: None,
             switch: None,
         };
-        track.keep();
+        track.keep(from);
         track
     }
 
@@ -256,9 +271,11 @@ impl Track {
 
     /// At the origin, stable is what all readers have acknowledged.
     fn follow_acks(&mut self) {
+        let acked = self.acked();
         if self.origin {
-            self.set_stable(self.acked());
+            self.stable = self.stable.max(acked);
         }
+        self.keep(acked);
     }
 
     /// Bytes in the ring that somebody may still need.
@@ -307,11 +324,13 @@ impl Track {
     /// The parent says that everything below `id` was consumed by everyone.
     pub fn set_stable(&mut self, id: u64) {
         self.stable = self.stable.max(id);
-        self.keep();
+        self.keep(self.acked());
     }
 
-    fn keep(&mut self) {
-        let from = if self.mode == Mode::Reliable { self.stable } else { u64::MAX };
+    /// Stable may have passed readers here whose subtree moved and lagged behind: nobody but this
+    /// node may still hold what they need.
+    fn keep(&mut self, acked: u64) {
+        let from = if self.mode == Mode::Reliable { self.stable.min(acked) } else { u64::MAX };
         self.ring.keep_from(from);
     }
 
@@ -331,7 +350,15 @@ impl Track {
         let cursor = self.ring.cursor(id);
         let name = ReaderId(self.next_reader);
         self.next_reader += 1;
-        self.readers.insert(name, Reader { kind, cursor, acked: id, moved: now, cut_off: false });
+        // What a child holds already, those below it need not have consumed: until it says how far
+        // they are, it owes everything that is not stable.
+        let acked = match (kind, self.mode) {
+            (ReaderKind::Child, Mode::Reliable) => id.min(self.stable),
+            _ => id,
+        };
+        self.readers
+            .insert(name, Reader { kind, cursor, acked, claimed: acked, caught_up: false, moved: now, cut_off: false });
+        self.keep(self.acked());
         (name, id)
     }
 
@@ -340,7 +367,8 @@ impl Track {
         let Some(reader) = self.readers.remove(&name) else {
             return;
         };
-        if hold && self.mode == Mode::Reliable && !reader.cut_off && reader.acked < self.ring.newest() {
+        // Also one that had consumed everything: it needs what comes until it is back.
+        if hold && self.mode == Mode::Reliable && !reader.cut_off {
             if self.holds.len() == HOLDS_MAX {
                 self.holds.remove(0);
             }
@@ -355,19 +383,26 @@ impl Track {
             return Read::CutOff;
         };
         match self.ring.read(&mut reader.cursor) {
-            Some(frame) => Read::Frame(frame),
+            Some(frame) => {
+                if reader.follow_claim() {
+                    reader.caught_up = true;
+                    self.follow_acks();
+                }
+                Read::Frame(frame)
+            }
             None if self.end.is_some_and(|end| reader.cursor.id() >= end) => Read::Ended,
             None => Read::Wait,
         }
     }
 
-    /// A reader has consumed everything below `id`. Stale and impossible ids change nothing.
+    /// A reader has consumed everything below `id`. Stale ids change nothing, and what was not read
+    /// yet does not count as consumed.
     pub fn ack(&mut self, now: Instant, name: ReaderId, id: u64) {
         let Some(reader) = self.readers.get_mut(&name) else {
             return;
         };
-        if id > reader.acked && id <= reader.cursor.id() {
-            reader.acked = id;
+        reader.claimed = reader.claimed.max(id);
+        if reader.follow_claim() {
             reader.moved = now;
             self.follow_acks();
         }
@@ -392,7 +427,7 @@ impl Track {
         }
         let (newest, laggard) = (self.ring.newest(), self.config.laggard);
         for reader in self.readers.values_mut() {
-            if reader.acked >= newest {
+            if reader.acked >= newest || std::mem::take(&mut reader.caught_up) {
                 reader.moved = now;
             }
             // A child waits for its own laggards, so it gets twice their time.

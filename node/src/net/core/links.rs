@@ -151,6 +151,7 @@ impl Core {
             _ => None,
         };
         let now = Instant::now();
+        let mut activity = Arc::default();
         if let Some(old) = self.links.get(&peer) {
             if !supersedes(self.mesh.me(), peer, old, dialer, &hello) {
                 self.host.close_link(peer, connection);
@@ -161,13 +162,17 @@ impl Core {
                 return;
             }
             let reborn = old.hello.instance != hello.instance;
+            if !reborn {
+                // Data streams of the same life go on.
+                activity = Arc::clone(&old.activity);
+            }
             self.links.remove(&peer);
             if reborn {
                 self.mesh.handle_input(now, mesh::Input::LinkDown { peer });
             }
         }
         let outbox = control::run(stream, peer, connection, self.host.clone(), self.inbox.clone());
-        self.links.insert(peer, LinkHandle { connection, dialer, hello, outbox, activity: Arc::default() });
+        self.links.insert(peer, LinkHandle { connection, dialer, hello, outbox, activity });
         self.mesh.handle_input(now, mesh::Input::LinkUp { peer, dialer, bootstrap });
         let row = self.mesh.table().row(&peer).map(|row| row.addresses.clone()).unwrap_or_default();
         self.host.add_known(peer, row.iter().filter_map(|address| address.parse().ok()).collect());

@@ -11,7 +11,6 @@ mod tracks;
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,7 +25,8 @@ use super::{
     data::Opening,
     data_dir::DataDir,
     host::{Host, HostEvent, Multiaddr, Stream},
-    line::{Line, SharedTrack},
+    node::Publisher,
+    subscriber::Subscriber,
     types::{From, NodeError},
 };
 use crate::{
@@ -40,8 +40,8 @@ use tracks::LocalTrack;
 /// What a user of the node asks for.
 #[derive(Debug)]
 pub(crate) enum Request {
-    Publish(TrackName, Mode, oneshot::Sender<Result<Arc<Line>, NodeError>>),
-    Subscribe(TrackName, From, oneshot::Sender<Result<(Arc<SharedTrack>, u64), NodeError>>),
+    Publish(TrackName, Mode, oneshot::Sender<Result<Publisher, NodeError>>),
+    Subscribe(TrackName, From, oneshot::Sender<Result<Subscriber, NodeError>>),
     Status(oneshot::Sender<Status>),
     Peers(oneshot::Sender<Peers>),
     Tracks(oneshot::Sender<Tracks>),
@@ -203,15 +203,11 @@ impl Core {
     }
 
     fn on_request(&mut self, request: Request) {
-        // A caller that has gone no longer wants its answer.
+        // A caller that has gone no longer wants its answer. A publisher or subscriber that nobody
+        // takes, now or later, is dropped with the answer and undoes what was done for it.
         match request {
             Request::Publish(track, mode, reply) => drop(reply.send(self.publish(track, mode))),
-            Request::Subscribe(track, from, reply) => {
-                // Whoever asked and is gone must not leave a subscriber behind.
-                if let Err(Ok((shared, place))) = reply.send(self.subscribe(track, from)) {
-                    shared.part(Instant::now(), place);
-                }
-            }
+            Request::Subscribe(track, from, reply) => drop(reply.send(self.subscribe(track, from))),
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Peers(reply) => drop(reply.send(inspect::peers(&self.mesh))),
             Request::Tracks(reply) => drop(reply.send(self.track_views())),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use banyan_gossip::{PeerId, TrackName};
+use banyan_tree::Tree;
 use tokio::{sync::mpsc, task::AbortHandle, time::timeout};
 
 use super::{Core, FromTask, TRACK_TICK};
@@ -16,6 +17,8 @@ use crate::{
         data::{self, Opening, OpeningFrom, PullEvents},
         host::Stream,
         line::{Line, SharedTrack},
+        node::Publisher,
+        subscriber::Subscriber,
         types::{End, From, NodeError},
     },
     relay::{Mode, Track, track::Switch},
@@ -47,8 +50,8 @@ pub(super) struct LocalTrack {
     feeds: BTreeMap<StreamKey, AbortHandle>,
     /// Streams of children that the tree has not judged yet.
     waiting: BTreeMap<StreamKey, (Stream, OpeningFrom, u64)>,
-    /// The ring's bounds as the tree knows them.
-    told: (u64, u64),
+    /// The epoch and the ring's bounds as the tree knows them.
+    told: (u64, u64, u64),
     /// When the last local subscriber left.
     unused: Option<Instant>,
     leaving: bool,
@@ -75,7 +78,7 @@ impl LocalTrack {
             pulls: BTreeMap::new(),
             feeds: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            told: (0, 0),
+            told: (0, 0, 0),
             unused: None,
             leaving: false,
             // The table has a moment to know the origin first.
@@ -108,7 +111,7 @@ impl Core {
 
     // --- Requests ----------------------------------------------------------------------------
 
-    pub(super) fn publish(&mut self, track: TrackName, mode: Mode) -> Result<Arc<Line>, NodeError> {
+    pub(super) fn publish(&mut self, track: TrackName, mode: Mode) -> Result<Publisher, NodeError> {
         let now = Instant::now();
         let epoch = self.mesh.publish(now, &track).map_err(|error| node_error(error, &track))?;
         self.host.provide(track_key(&track));
@@ -117,10 +120,10 @@ impl Core {
         local.shared.begin(now, &line, 0);
         local.published = Some(Arc::clone(&line));
         (local.ended, local.leaving) = (None, false);
-        Ok(line)
+        Ok(Publisher::new(track, line))
     }
 
-    pub(super) fn subscribe(&mut self, track: TrackName, from: From) -> Result<(Arc<SharedTrack>, u64), NodeError> {
+    pub(super) fn subscribe(&mut self, track: TrackName, from: From) -> Result<Subscriber, NodeError> {
         let now = Instant::now();
         // The place first: the tree may find a parent at once, and where the pull starts depends on it.
         let known = self.tracks.contains_key(&track);
@@ -135,12 +138,15 @@ impl Core {
         }
         let local = self.local_track(&track);
         (local.unused, local.leaving) = (None, false);
-        Ok((shared, place))
+        Ok(Subscriber::new(shared, place))
     }
 
     pub(super) fn close_tracks(&mut self) {
         for local in self.tracks.values() {
             local.shared.close(End::Shutdown);
+            if let Some(line) = &local.published {
+                line.shut();
+            }
         }
     }
 
@@ -171,6 +177,7 @@ impl Core {
         let (host, tasks, config) = (self.host.clone(), self.tasks.clone(), self.track_config);
         let local = self.local_track(&track);
         let shared = Arc::clone(&local.shared);
+        shared.follow(epoch);
         let name = track.clone();
         let task = tokio::spawn(async move {
             let report = Report { tasks: tasks.clone(), track: name.clone(), peer: parent, ticket };
@@ -279,14 +286,18 @@ impl Core {
                 line.data.send_replace(());
                 line.acks.send_replace(());
             }
-            let bounds = (state.ring().oldest(), state.ring().newest());
+            let bounds = (line.epoch, state.ring().oldest(), state.ring().newest());
             drop(state);
-            if std::mem::replace(&mut local.told, bounds) != bounds {
-                let (oldest, next) = bounds;
+            // The ring of the epoch before says nothing about the one that the tree looks for now.
+            let followed =
+                self.mesh.tree(track).and_then(Tree::source).is_some_and(|source| source.epoch == line.epoch);
+            if followed && std::mem::replace(&mut local.told, bounds) != bounds {
+                let (_, oldest, next) = bounds;
                 self.mesh.handle_input(now, mesh::Input::Ring { track: track.clone(), oldest, next });
             }
         }
         self.report_repair(track);
+        self.yield_if_overtaken(now, track);
         self.close_if_done(now, track, finished);
         let lost = !inspect::has_origin(&self.mesh, track);
         if let Some(local) = self.tracks.get_mut(track) {
@@ -314,6 +325,24 @@ impl Core {
                 attach_ms: ms(repair.attach),
             });
         }
+    }
+
+    /// Of two origins the greater is followed by everyone; the other one's publisher is told, and its
+    /// node takes part like any other.
+    fn yield_if_overtaken(&mut self, now: Instant, track: &TrackName) {
+        let Some(local) = self.tracks.get_mut(track).filter(|local| local.published.is_some()) else {
+            return;
+        };
+        if !self.mesh.is_overtaken(track) {
+            return;
+        }
+        if let Some(line) = local.published.take() {
+            line.take_over();
+        }
+        local.leaving = true;
+        self.host.stop_providing(track_key(track));
+        self.mesh.end_publish(now, track);
+        self.mesh.unsubscribe(now, track);
     }
 
     fn close_if_done(&mut self, now: Instant, track: &TrackName, finished: bool) {
