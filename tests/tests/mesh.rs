@@ -125,3 +125,22 @@ async fn a_stream_of_events_ends_with_the_node() {
     end.await;
     assert!(nodes[0].events().next().await.is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn capacity_changes_while_running_a4() {
+    let nodes = mesh(3, |_, builder| builder.capacity(1).root_slots(2)).await;
+    let _publisher = publish(&nodes[0], "feed").await;
+    let mut subscribers = Vec::new();
+    for node in &nodes[1..] {
+        subscribers.push(subscribe(node, "feed").await);
+    }
+    attached(&nodes[0], "feed", 3).await;
+    nodes[0].set_capacity(2).await.expect("runs");
+    assert_eq!(nodes[0].status().await.expect("runs").capacity, 2);
+    nodes[0].set_capacity(0).await.expect("runs");
+    let children = async || {
+        let tree = nodes[0].tree(&common::track("feed")).await.ok()?;
+        (tree.nodes.iter().find(|node| node.role == "origin")?.children == 0).then_some(())
+    };
+    eventually("the children are sent away", children).await;
+}

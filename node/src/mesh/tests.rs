@@ -372,6 +372,39 @@ fn leaving_hands_children_over_and_says_goodbye() {
 }
 
 #[test]
+fn a_node_that_waits_for_its_children_to_go_sleeps_meanwhile() {
+    let mut world = World::new(3, |config| config.capacity = Some(1));
+    world.run(Duration::from_secs(1));
+    world.publish_and_subscribe(1);
+    world.run(Duration::from_secs(2));
+    let relay = world.relay(1);
+    let now = world.now;
+    world.mesh(relay).leave(now);
+    world.collect();
+    for _ in 0..100 {
+        world.run(Duration::from_millis(20));
+        let (now, mesh) = (world.now, world.mesh(relay));
+        assert!(mesh.poll_timeout().is_none_or(|at| at >= now), "it wants to be woken again and again");
+    }
+    assert!(world.left.contains(&world.order[relay]));
+}
+
+#[test]
+fn of_two_origins_that_know_nothing_of_one_another_the_smaller_is_overtaken() {
+    let mut world = World::new(3, |_| {});
+    world.run(Duration::from_secs(1));
+    let now = world.now;
+    // Both at once: neither has heard of the other.
+    let epochs = [1, 2].map(|index| world.mesh(index).publish(now, &track()).expect("publishes"));
+    assert_ne!(epochs[0], epochs[1]);
+    assert!([1, 2].iter().all(|index| !world.mesh(*index).is_overtaken(&track())));
+    world.collect();
+    world.run(Duration::from_secs(1));
+    let overtaken = [1, 2].map(|index| world.mesh(index).is_overtaken(&track()));
+    assert_eq!(overtaken, [epochs[0] < epochs[1], epochs[0] > epochs[1]]);
+}
+
+#[test]
 fn a_track_that_is_published_elsewhere_or_does_not_fit_is_refused() {
     let mut world = World::new(3, |_| {});
     world.run(Duration::from_secs(1));

@@ -86,6 +86,15 @@ impl Node {
         self.ask(|reply| Request::Tree(track.clone(), reply)).await?
     }
 
+    /// Offers another number of slots from now on (A4). Lowering it sends children elsewhere, gently;
+    /// raising it lets others in.
+    ///
+    /// # Errors
+    /// [`NodeError::Shutdown`].
+    pub async fn set_capacity(&self, slots: u16) -> Result<(), NodeError> {
+        self.ask(|reply| Request::SetCapacity(slots, reply)).await
+    }
+
     /// What happens from now on.
     #[must_use]
     pub fn events(&self) -> EventStream {

@@ -46,6 +46,7 @@ pub(crate) enum Request {
     Peers(oneshot::Sender<Peers>),
     Tracks(oneshot::Sender<Tracks>),
     Tree(TrackName, oneshot::Sender<Result<TreeView, NodeError>>),
+    SetCapacity(u16, oneshot::Sender<()>),
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -214,6 +215,10 @@ impl Core {
             Request::Tree(track, reply) => {
                 let tree = inspect::tree(&self.mesh, &track).ok_or(NodeError::UnknownTrack(track));
                 drop(reply.send(tree));
+            }
+            Request::SetCapacity(slots, reply) => {
+                self.mesh.set_capacity(Instant::now(), slots);
+                let _ = reply.send(());
             }
             Request::Shutdown(reply) => {
                 self.shutdown.push(reply);
