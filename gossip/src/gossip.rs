@@ -18,11 +18,11 @@ use crate::{
     table::{PeerTable, Status},
 };
 
-/// Counts of what came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Bucket {
+/// What an author may still publish: a token an op.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
     tokens: u32,
-    filled: Option<Instant>,
+    filled: Instant,
 }
 
 /// The machine that keeps the table.
@@ -487,11 +487,11 @@ impl Gossip {
 
     fn take_token(&mut self, now: Instant, author: PeerId) -> bool {
         let (rate, burst) = self.config.author_rate;
-        let bucket = self.rates.entry(author).or_insert(Bucket { tokens: burst, filled: Some(now) });
-        let since = now.saturating_duration_since(bucket.filled.unwrap_or(now));
+        let bucket = self.rates.entry(author).or_insert(Bucket { tokens: burst, filled: now });
+        let since = now.saturating_duration_since(bucket.filled);
         let grown = u32::try_from(since.as_millis() * u128::from(rate) / 1000).unwrap_or(burst);
         if grown > 0 {
-            *bucket = Bucket { tokens: bucket.tokens.saturating_add(grown).min(burst), filled: Some(now) };
+            *bucket = Bucket { tokens: bucket.tokens.saturating_add(grown).min(burst), filled: now };
         }
         let allowed = bucket.tokens > 0;
         bucket.tokens = bucket.tokens.saturating_sub(1);
@@ -535,9 +535,8 @@ impl Gossip {
             }
         }
         let (_, burst) = self.config.author_rate;
-        self.rates.retain(|_, bucket| {
-            bucket.tokens < burst && bucket.filled.is_some_and(|at| now.saturating_duration_since(at) < BURY_INTERVAL)
-        });
+        self.rates
+            .retain(|_, bucket| bucket.tokens < burst && now.saturating_duration_since(bucket.filled) < BURY_INTERVAL);
     }
 }
 

@@ -208,12 +208,6 @@ impl Track {
         self.end
     }
 
-    /// Whether everything up to the end is here.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.end.is_some_and(|end| self.ring.next().id >= end)
-    }
-
     /// Below this id everyone has consumed everything.
     #[must_use]
     pub const fn stable(&self) -> u64 {
@@ -235,12 +229,6 @@ impl Track {
     /// The last change of the delivering parent, taken.
     pub fn take_switch(&mut self) -> Option<Switch> {
         self.switch.take()
-    }
-
-    /// When something from a parent was last stored.
-    #[must_use]
-    pub fn last_stored(&self) -> Option<Instant> {
-        self.last_stored.map(|(at, _)| at)
     }
 
     // --- The origin's side -----------------------------------------------------------------

@@ -75,7 +75,6 @@ impl Core {
             }
             Tree::Stuck { reason } => Event::Stuck { track: name, reason: reason.to_string() },
             Tree::OriginChanged { origin, epoch } => {
-                self.on_origin_changed(track, epoch);
                 Event::OriginChanged { track: name, origin: origin.to_string(), epoch }
             }
         };

@@ -386,16 +386,6 @@ impl Core {
             local.shared.close(End::Shutdown);
         }
     }
-
-    /// Whether another origin has taken the track over from this node's publisher.
-    pub(super) fn on_origin_changed(&mut self, track: &TrackName, epoch: u64) {
-        if let Some(local) = self.tracks.get_mut(track)
-            && local.published.as_ref().is_some_and(|line| line.epoch < epoch)
-            && let Some(line) = local.published.take()
-        {
-            line.take_over();
-        }
-    }
 }
 
 /// What a pull tells the core.
