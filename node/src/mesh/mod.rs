@@ -16,6 +16,7 @@ pub mod inspect;
 mod io;
 mod links;
 pub mod message;
+mod session;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ pub use io::{CAPACITY_CEILING, Config, Event, Input, Output, RequestError};
 use links::Finding;
 pub use links::{Link, LinkConfig, Links};
 pub use message::{ByeReason, Control};
+pub use session::{Session, supersedes};
 
 /// How far above the epochs in sight a new one may be.
 const EPOCH_STEP_MAX: u64 = 1 << 20;

@@ -12,7 +12,7 @@ use banyan_gossip::PeerId;
 
 use super::{Core, FromTask};
 use crate::{
-    mesh::{self, Control},
+    mesh::{self, Control, Session, supersedes},
     net::{
         control::{self, FromLink, Hello, Outbox},
         data,
@@ -25,8 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct LinkHandle {
     connection: ConnectionId,
-    dialer: bool,
-    hello: Hello,
+    session: Session,
     outbox: Outbox,
     /// Set by data streams of the peer whenever bytes come from it.
     pub(super) activity: Arc<AtomicBool>,
@@ -145,6 +144,7 @@ impl Core {
     /// A connection may become the link to its peer (C6, B11).
     pub(super) fn on_greeted(&mut self, setup: Setup) {
         let Setup { peer, connection, stream, dialer, dial, hello } = setup;
+        let session = Session { instance: hello.instance, incarnation: hello.incarnation, dialer };
         let purpose = dial.and_then(|dial| self.dials.remove(&dial));
         let bootstrap = match purpose {
             Some(DialFor::Bootstrap(index)) => Some(index),
@@ -153,15 +153,15 @@ impl Core {
         let now = Instant::now();
         let mut activity = Arc::default();
         if let Some(old) = self.links.get(&peer) {
-            if !supersedes(self.mesh.me(), peer, old, dialer, &hello) {
+            if !supersedes(self.mesh.me(), peer, old.session, session) {
                 self.host.close_link(peer, connection);
-                if let Some(index) = bootstrap {
-                    self.mesh
-                        .handle_input(now, mesh::Input::LinkUp { peer, dialer: old.dialer, bootstrap: Some(index) });
+                if bootstrap.is_some() {
+                    let dialer = old.session.dialer;
+                    self.mesh.handle_input(now, mesh::Input::LinkUp { peer, dialer, bootstrap });
                 }
                 return;
             }
-            let reborn = old.hello.instance != hello.instance;
+            let reborn = old.session.instance != session.instance;
             if !reborn {
                 // Data streams of the same life go on.
                 activity = Arc::clone(&old.activity);
@@ -172,7 +172,7 @@ impl Core {
             }
         }
         let outbox = control::run(stream, peer, connection, self.host.clone(), self.inbox.clone());
-        self.links.insert(peer, LinkHandle { connection, dialer, hello, outbox, activity });
+        self.links.insert(peer, LinkHandle { connection, session, outbox, activity });
         self.mesh.handle_input(now, mesh::Input::LinkUp { peer, dialer, bootstrap });
         let row = self.mesh.table().row(&peer).map(|row| row.addresses.clone()).unwrap_or_default();
         self.host.add_known(peer, row.iter().filter_map(|address| address.parse().ok()).collect());
@@ -239,16 +239,6 @@ impl Core {
             }
         });
     }
-}
-
-/// Whether a new connection takes the place of the link that is there. Both ends come to the same
-/// answer: another life of the peer wins if it is not older; of two connections between the same
-/// two lives, the one that the smaller id dialled; of two dialled by the same end, the later.
-fn supersedes(me: PeerId, peer: PeerId, old: &LinkHandle, dialer: bool, hello: &Hello) -> bool {
-    if old.hello.instance != hello.instance {
-        return hello.incarnation >= old.hello.incarnation;
-    }
-    old.dialer == dialer || dialer == (me < peer)
 }
 
 /// The addresses that others can use: those of this machine alone only when there are no others.
