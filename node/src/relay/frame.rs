@@ -136,6 +136,17 @@ impl Frame {
         }
     }
 
+    /// How many bytes [`Frame::encode`] appends.
+    #[must_use]
+    pub fn wire_bytes(&self) -> usize {
+        match self {
+            Self::Chunk(chunk) => chunk.wire.len(),
+            Self::Start { .. } => HEADER_BYTES + 17,
+            Self::Gap { .. } => HEADER_BYTES + 8,
+            Self::Stable(_) | Self::End(_) | Self::CutOff | Self::Ack(_) => HEADER_BYTES,
+        }
+    }
+
     fn decode_control(id: u64, flags: u8, mut payload: Bytes) -> Result<Self, FrameError> {
         let frame = match (flags, payload.len()) {
             (0x80, 17) => {

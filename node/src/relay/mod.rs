@@ -3,9 +3,13 @@
 //! A relay keeps the recent objects of a track in one [`Ring`](ring::Ring). The ring is the only
 //! queue: each child and each local subscriber is a cursor into it, so that an object is held once
 //! however many read it, and a reader that stops costs nothing but its place. [`Track`] puts ring
-//! and readers together; see there for how a reliable track keeps its promise.
+//! and readers together; see there for how a reliable track keeps its promise. The two ends of a
+//! data stream are a parent's [`Feed`] and a child's [`Pull`].
 
+pub mod feed;
 pub mod frame;
+pub mod opening;
+pub mod pull;
 pub mod ring;
 pub mod track;
 
@@ -14,7 +18,10 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+pub use feed::Feed;
 pub use frame::{Decoder, Frame, FrameError};
+pub use opening::{Opening, OpeningFrom};
+pub use pull::Pull;
 pub use track::{Start, Track, TrackConfig};
 
 /// Largest object, in bytes.

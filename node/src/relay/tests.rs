@@ -6,8 +6,9 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::{
-    Decoder, Frame, FrameError, Mode, OBJECT_BYTES_MAX, Start, Track, TrackConfig,
+    Decoder, Feed, Frame, FrameError, Mode, OBJECT_BYTES_MAX, Pull, Start, Track, TrackConfig,
     frame::{self, CHUNK_BYTES_MAX, HEADER_BYTES},
+    pull,
     ring::{Position, Push, RingConfig},
     track::{Assembler, Read, ReaderId, ReaderKind},
 };
@@ -56,6 +57,7 @@ proptest! {
                 got.push(frame);
             }
         }
+        prop_assert_eq!(sent.iter().map(Frame::wire_bytes).sum::<usize>(), wire.len());
         prop_assert_eq!(got, sent);
         prop_assert!(buffer.is_empty());
     }
@@ -97,11 +99,11 @@ fn a_chunk_that_follows_nothing_is_refused() {
     assert_eq!(decode_all(&wire), Err(FrameError::OutOfOrder { id: 5 }));
 }
 
-/// A relay with what it pulls from its parents.
+/// A relay with the streams from its parents.
 struct Node {
     track: Track,
-    /// Parent, reader there, place in that stream.
-    pulls: Vec<(usize, ReaderId, Option<Position>)>,
+    /// The parent, and both ends.
+    streams: Vec<(usize, Feed, Pull)>,
     local: ReaderId,
     assembler: Assembler,
     got: Vec<(u64, Bytes)>,
@@ -112,7 +114,7 @@ impl Node {
     fn new(track: Track, now: Instant, start: Start) -> Self {
         let mut track = track;
         let (local, _) = track.open_reader(now, ReaderKind::Local, start);
-        Self { track, pulls: Vec::new(), local, assembler: Assembler::default(), got: Vec::new(), gaps: Vec::new() }
+        Self { track, streams: Vec::new(), local, assembler: Assembler::default(), got: Vec::new(), gaps: Vec::new() }
     }
 
     fn consume(&mut self, now: Instant) -> bool {
@@ -134,43 +136,36 @@ impl Node {
     }
 }
 
-/// Moves one frame from a parent to a child and the child's acknowledgement back.
-fn pump(nodes: &mut [Node], child: usize, pull: usize, now: Instant) -> bool {
-    let (parent, reader, place) = nodes[child].pulls[pull];
-    let frame = nodes[parent].track.read(reader);
-    let stable = nodes[parent].track.stable();
-    let node = &mut nodes[child];
-    let moved = match frame {
-        Read::Frame(Frame::Chunk(chunk)) => {
-            let position = match place {
-                Some(place) if !chunk.first => Position { id: chunk.id, chunk: place.chunk + 1 },
-                _ => Position { id: chunk.id, chunk: 0 },
-            };
-            node.pulls[pull].2 = Some(position);
-            assert_ne!(node.track.push(now, pull as u64, position, chunk), Push::Skipped);
-            true
+/// Moves what comes next from a parent to a child and the child's acknowledgement back.
+fn pump(nodes: &mut [Node], child: usize, stream: usize, now: Instant) -> bool {
+    let mut streams = std::mem::take(&mut nodes[child].streams);
+    let (parent, feed, pull) = &mut streams[stream];
+    let mut frames = Vec::new();
+    feed.fill(&mut nodes[*parent].track, 1, |frame| frames.push(frame));
+    let mut moved = false;
+    for frame in frames {
+        if matches!(frame, Frame::Start { .. }) {
+            continue;
         }
-        Read::Frame(Frame::Gap { from, to }) => {
-            node.track.push_gap(now, from, to).expect("follows");
-            true
-        }
-        _ => false,
-    };
-    node.track.set_stable(stable);
-    let acked = node.track.acked();
-    nodes[parent].track.ack(now, reader, acked);
+        moved = true;
+        pull.take(now, &mut nodes[child].track, frame).expect("a valid stream");
+    }
+    let acked = nodes[child].track.acked();
+    nodes[*parent].track.ack(now, feed.reader(), acked);
+    nodes[child].streams = streams;
     moved
 }
 
 fn attach(nodes: &mut [Node], child: usize, parent: usize, now: Instant) {
-    let from = nodes[child].track.ring().next().id;
-    let (reader, _) = nodes[parent].track.open_reader(now, ReaderKind::Child, Start::Id(from));
-    nodes[child].pulls.push((parent, reader, None));
+    let start = pull::resume(&nodes[child].track);
+    let feed = Feed::new(now, &mut nodes[parent].track, 1, start);
+    let pull = Pull::new(nodes[child].streams.len() as u64);
+    nodes[child].streams.push((parent, feed, pull));
 }
 
-fn detach(nodes: &mut [Node], child: usize, pull: usize, now: Instant) {
-    let (parent, reader, _) = nodes[child].pulls.remove(pull);
-    nodes[parent].track.close_reader(now, reader, true);
+fn detach(nodes: &mut [Node], child: usize, stream: usize, now: Instant) {
+    let (parent, feed, _) = nodes[child].streams.remove(stream);
+    nodes[parent].track.close_reader(now, feed.reader(), true);
 }
 
 fn small_config() -> TrackConfig {
@@ -207,12 +202,12 @@ proptest! {
                 }
                 2..=5 => {
                     let child = 1 + length % 3;
-                    for pull in 0..nodes[child].pulls.len() {
-                        pump(&mut nodes, child, pull, now);
+                    for stream in 0..nodes[child].streams.len() {
+                        pump(&mut nodes, child, stream, now);
                     }
                 }
                 6 => {
-                    if nodes[3].pulls.len() > 1 {
+                    if nodes[3].streams.len() > 1 {
                         detach(&mut nodes, 3, length % 2, now);
                     } else {
                         // Make before break.
@@ -233,8 +228,8 @@ proptest! {
         loop {
             let mut moved = false;
             for child in 1..4 {
-                for pull in 0..nodes[child].pulls.len() {
-                    moved |= pump(&mut nodes, child, pull, now);
+                for stream in 0..nodes[child].streams.len() {
+                    moved |= pump(&mut nodes, child, stream, now);
                 }
             }
             for node in &mut nodes {

@@ -22,7 +22,6 @@ use tokio::{
 
 use super::{
     control::{FromLink, Hello},
-    data::Opening,
     data_dir::DataDir,
     host::{Host, HostEvent, Multiaddr, Stream},
     node::Publisher,
@@ -31,7 +30,7 @@ use super::{
 };
 use crate::{
     mesh::{self, Mesh, inspect},
-    relay::{Mode, TrackConfig},
+    relay::{Mode, Opening, TrackConfig},
     views::{Event, EventView, Peers, Status, Tracks, TreeView},
 };
 use links::{LinkHandle, Setup};

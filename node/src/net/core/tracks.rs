@@ -14,14 +14,14 @@ use super::{Core, FromTask, TRACK_TICK};
 use crate::{
     mesh::{self, RequestError, inspect},
     net::{
-        data::{self, Opening, OpeningFrom, PullEvents},
+        data::{self, PullEvents},
         host::Stream,
         line::{Line, SharedTrack},
         node::Publisher,
         subscriber::Subscriber,
         types::{End, From, NodeError},
     },
-    relay::{Mode, Track, track::Switch},
+    relay::{Mode, Opening, OpeningFrom, Track, track::Switch},
     views::{Event, Tracks},
 };
 

@@ -1,0 +1,203 @@
+//! The child's side of a data stream: what comes from a parent, and when it is acknowledged.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Frame, Mode, Start, Track, TrackConfig,
+    ring::{Position, Push},
+};
+
+/// Acknowledgements wait this long for more, unless much has piled up.
+const COALESCE: Duration = Duration::from_millis(2);
+/// What counts as much.
+const COALESCE_BYTES: usize = 512 * 1024;
+
+/// A stream that cannot go on; the frame that broke it changed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PullError {
+    /// The parent is at fault.
+    #[error("the parent skipped objects without saying so")]
+    Skipped,
+    /// The parent is at fault, or follows another epoch.
+    #[error("the parent does not begin with a start frame of the right epoch")]
+    BadStart,
+    /// The parent is at fault.
+    #[error("the parent sent what only a child sends, or started twice")]
+    Unexpected,
+    /// This node is.
+    #[error("this node was cut off: it held up a reliable track for too long")]
+    CutOff,
+}
+
+/// The first frame of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begin {
+    /// The first object that comes.
+    pub from: u64,
+    /// The object after the newest that the parent has begun: where the new begins.
+    pub newest: u64,
+    /// What happens to subscribers that cannot keep up.
+    pub mode: Mode,
+}
+
+impl Begin {
+    /// Reads the first frame of a stream of this epoch.
+    ///
+    /// # Errors
+    /// [`PullError`]: close the stream.
+    pub fn read(frame: &Frame, epoch: u64) -> Result<Self, PullError> {
+        match *frame {
+            Frame::Start { from, newest, reliable, epoch: other } if other == epoch => {
+                let mode = if reliable { Mode::Reliable } else { Mode::Live };
+                Ok(Self { from, newest: newest.max(from), mode })
+            }
+            Frame::CutOff => Err(PullError::CutOff),
+            _ => Err(PullError::BadStart),
+        }
+    }
+
+    /// The track that this stream begins, if nothing of its epoch is here yet.
+    #[must_use]
+    pub fn track(&self, config: TrackConfig) -> Track {
+        Track::new(config, self.mode, self.from)
+    }
+}
+
+/// Where to resume an epoch of which something is here: an object that is here in part comes again
+/// from its first chunk, for a parent serves whole objects.
+#[must_use]
+pub const fn resume(track: &Track) -> Start {
+    Start::Id(track.ring().next().id)
+}
+
+/// A stream from a parent, after its first frame, into a [`Track`], which is the same one in every
+/// call.
+#[derive(Debug)]
+pub struct Pull {
+    ticket: u64,
+    /// Where the stream is.
+    position: Option<Position>,
+}
+
+impl Pull {
+    /// A stream from the parent that gave this ticket.
+    #[must_use]
+    pub const fn new(ticket: u64) -> Self {
+        Self { ticket, position: None }
+    }
+
+    /// Takes the next frame. Returns the objects `from..to` of which it tells that they will not
+    /// come, if there are any.
+    ///
+    /// # Errors
+    /// [`PullError`]: close the stream.
+    pub fn take(&mut self, now: Instant, track: &mut Track, frame: Frame) -> Result<Option<(u64, u64)>, PullError> {
+        match frame {
+            Frame::Chunk(chunk) => {
+                let position = match self.position {
+                    Some(position) if !chunk.first => Position { id: chunk.id, chunk: position.chunk + 1 },
+                    _ => Position { id: chunk.id, chunk: 0 },
+                };
+                self.position = Some(position);
+                if track.push(now, self.ticket, position, chunk) == Push::Skipped {
+                    return Err(PullError::Skipped);
+                }
+            }
+            Frame::Gap { from, to } => return track.push_gap(now, from, to).map_err(|_| PullError::Skipped),
+            Frame::Stable(id) => track.set_stable(id),
+            Frame::End(id) => track.set_end(id),
+            Frame::CutOff => return Err(PullError::CutOff),
+            Frame::Start { .. } | Frame::Ack(_) => return Err(PullError::Unexpected),
+        }
+        Ok(None)
+    }
+}
+
+/// When to tell the parent what everyone here and below has consumed. Poll when anybody has
+/// consumed something, and when it asks for it.
+#[derive(Debug, Default)]
+pub struct Acks {
+    told: Option<u64>,
+    /// When what is to be told is sent, whatever else comes.
+    due: Option<Instant>,
+}
+
+/// What to do about acknowledgements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AckStep {
+    /// Send this frame, and poll again.
+    Send(Frame),
+    /// Poll again then. Before it there is no need to.
+    At(Instant),
+    /// Nothing is to be told.
+    Wait,
+}
+
+impl Acks {
+    /// What to do now.
+    pub fn poll(&mut self, now: Instant, track: &Track) -> AckStep {
+        let acked = track.acked();
+        if track.mode() == Mode::Live || self.told.is_some_and(|told| acked <= told) {
+            self.due = None;
+            return AckStep::Wait;
+        }
+        if let Some(told) = self.told {
+            let piled_up = track.ring().bytes_from(told).saturating_sub(track.ring().bytes_from(acked));
+            let due = *self.due.get_or_insert(now + COALESCE);
+            if piled_up < COALESCE_BYTES && now < due {
+                return AckStep::At(due);
+            }
+        }
+        *self = Self { told: Some(acked), due: None };
+        AckStep::Send(Frame::Ack(acked))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::frame;
+
+    fn push(now: Instant, track: &mut Track, id: u64, length: usize) {
+        let mut pull = Pull::new(1);
+        for chunk in frame::chunks(id, &vec![0; length]) {
+            assert_eq!(pull.take(now, track, Frame::Chunk(chunk)), Ok(None));
+        }
+    }
+
+    #[test]
+    fn acknowledgements_wait_for_more_but_neither_for_long_nor_for_much() {
+        let now = Instant::now();
+        let (mut acks, mut track) = (Acks::default(), Track::new(TrackConfig::default(), Mode::Reliable, 0));
+        assert_eq!(acks.poll(now, &track), AckStep::Send(Frame::Ack(0)), "the first at once");
+        assert_eq!(acks.poll(now, &track), AckStep::Wait);
+        push(now, &mut track, 0, 10);
+        assert_eq!(acks.poll(now, &track), AckStep::At(now + COALESCE));
+        push(now, &mut track, 1, 10);
+        assert_eq!(acks.poll(now + COALESCE / 2, &track), AckStep::At(now + COALESCE));
+        assert_eq!(acks.poll(now + COALESCE, &track), AckStep::Send(Frame::Ack(2)));
+        push(now, &mut track, 2, COALESCE_BYTES);
+        assert_eq!(acks.poll(now + COALESCE, &track), AckStep::Send(Frame::Ack(3)));
+        assert_eq!(acks.poll(now + COALESCE, &track), AckStep::Wait);
+    }
+
+    #[test]
+    fn a_live_track_is_not_acknowledged() {
+        let track = Track::new(TrackConfig::default(), Mode::Live, 0);
+        assert_eq!(Acks::default().poll(Instant::now(), &track), AckStep::Wait);
+    }
+
+    #[test]
+    fn a_stream_begins_with_the_start_of_its_epoch_and_has_no_other() {
+        let now = Instant::now();
+        let start = Frame::Start { from: 4, newest: 2, reliable: true, epoch: 9 };
+        assert_eq!(Begin::read(&start, 9), Ok(Begin { from: 4, newest: 4, mode: Mode::Reliable }));
+        assert_eq!(Begin::read(&start, 8), Err(PullError::BadStart));
+        assert_eq!(Begin::read(&Frame::CutOff, 9), Err(PullError::CutOff));
+        let mut track = Track::new(TrackConfig::default(), Mode::Reliable, 4);
+        let mut pull = Pull::new(1);
+        assert_eq!(pull.take(now, &mut track, start), Err(PullError::Unexpected));
+        assert_eq!(pull.take(now, &mut track, Frame::Gap { from: 6, to: 7 }), Err(PullError::Skipped));
+        assert_eq!(pull.take(now, &mut track, Frame::Gap { from: 4, to: 7 }), Ok(Some((4, 7))));
+    }
+}
