@@ -19,7 +19,7 @@ use crate::relay::{
     Decoder, Feed, Frame, FrameError, Opening, OpeningFrom, Pull, Track, TrackConfig,
     feed::{self, NotAnAck},
     opening::{OPENING_BYTES_MAX, OpeningError},
-    pull::{self, AckStep, Acks, Begin, PullError},
+    pull::{AckStep, Acks, Begin, PullError},
     track::ReaderId,
 };
 
@@ -250,8 +250,7 @@ async fn try_pull(
     activity: Arc<AtomicBool>,
     mut events: impl PullEvents,
 ) -> Result<Never, DataError> {
-    let resume = shared.line().filter(|line| line.epoch == epoch).map(|line| pull::resume(&line.lock()));
-    let from = resume.unwrap_or_else(|| shared.first_start()).into();
+    let from = shared.lock().epochs.start_of(epoch).into();
     let opening = Opening { track: shared.name.clone(), ticket, epoch, from };
     write_opening(&mut stream, &opening).await?;
     let (from_parent, to_parent) = stream.split();

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::relay::{
     Frame,
+    epochs::PlaceId,
     track::{Assembler, Read, ReaderId},
 };
 
@@ -18,7 +19,10 @@ use crate::relay::{
 pub struct Subscriber {
     shared: Arc<SharedTrack>,
     changed: watch::Receiver<()>,
-    place: u64,
+    place: PlaceId,
+    /// Whether an epoch was read before.
+    started: bool,
+    told_lost: bool,
     current: Option<(Arc<Line>, ReaderId, watch::Receiver<()>)>,
     assembler: Assembler,
     /// The object handed out last is consumed when the next item is asked for.
@@ -27,9 +31,19 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    pub(crate) fn new(shared: Arc<SharedTrack>, place: u64) -> Self {
+    pub(crate) fn new(shared: Arc<SharedTrack>, place: PlaceId) -> Self {
         let changed = shared.changed.subscribe();
-        Self { shared, changed, place, current: None, assembler: Assembler::default(), handed_out: None, ended: None }
+        Self {
+            shared,
+            changed,
+            place,
+            started: false,
+            told_lost: false,
+            current: None,
+            assembler: Assembler::default(),
+            handed_out: None,
+            ended: None,
+        }
     }
 
     /// The next item. Cancel-safe. After [`Item::End`], always `End` again.
@@ -126,26 +140,19 @@ impl Subscriber {
     }
 
     fn is_last_line(&self) -> bool {
-        self.shared.lock().places.get(&self.place).is_none_or(|place| place.lines.len() <= 1)
+        !self.shared.lock().epochs.has_newer(self.place)
     }
 
     fn leave_line(&mut self) {
-        if let Some((line, reader, _)) = self.current.take() {
-            line.lock().close_reader(Instant::now(), reader, false);
-            line.acks.send_replace(());
-            if let Some(place) = self.shared.lock().places.get_mut(&self.place) {
-                place.lines.pop_front();
-            }
+        if self.current.take().is_some() {
+            self.shared.lock().epochs.leave(Instant::now(), self.place);
         }
     }
 
     /// Goes to the next epoch, if there is one. Says so unless it is the first.
     fn next_line(&mut self) -> Option<Item> {
-        let mut state = self.shared.lock();
-        let place = state.places.get_mut(&self.place)?;
-        let (line, reader) = place.lines.front().cloned()?;
-        let first = !std::mem::replace(&mut place.started, true);
-        drop(state);
+        let (line, reader) = self.shared.lock().epochs.current(self.place).cloned()?;
+        let first = !std::mem::replace(&mut self.started, true);
         let (data, epoch) = (line.data.subscribe(), line.epoch);
         self.current = Some((line, reader, data));
         (!first).then_some(Item::Epoch { epoch })
@@ -153,11 +160,11 @@ impl Subscriber {
 
     /// Whether the origin went or came back, or nothing will come any more.
     fn tidings(&mut self) -> Option<Item> {
-        let mut state = self.shared.lock();
-        let (lost, closed) = (state.origin_lost, state.closed);
-        let told = state.places.get_mut(&self.place).map(|place| std::mem::replace(&mut place.told_lost, lost));
-        drop(state);
-        if told.is_some_and(|told| told != lost) {
+        let (lost, closed) = {
+            let state = self.shared.lock();
+            (state.origin_lost, state.closed)
+        };
+        if std::mem::replace(&mut self.told_lost, lost) != lost {
             return Some(Item::OriginLost(lost));
         }
         closed.map(|end| self.end(end))
@@ -166,6 +173,6 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.shared.part(Instant::now(), self.place);
+        self.shared.lock().epochs.part(Instant::now(), self.place);
     }
 }

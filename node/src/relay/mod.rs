@@ -6,6 +6,7 @@
 //! and readers together; see there for how a reliable track keeps its promise. The two ends of a
 //! data stream are a parent's [`Feed`] and a child's [`Pull`].
 
+pub mod epochs;
 pub mod feed;
 pub mod frame;
 pub mod opening;
@@ -18,6 +19,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+pub use epochs::Epochs;
 pub use feed::Feed;
 pub use frame::{Decoder, Frame, FrameError};
 pub use opening::{Opening, OpeningFrom};

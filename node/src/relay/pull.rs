@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Frame, Mode, Start, Track, TrackConfig,
+    Frame, Mode, Track, TrackConfig,
     ring::{Position, Push},
 };
 
@@ -61,13 +61,6 @@ impl Begin {
     pub fn track(&self, config: TrackConfig) -> Track {
         Track::new(config, self.mode, self.from)
     }
-}
-
-/// Where to resume an epoch of which something is here: an object that is here in part comes again
-/// from its first chunk, for a parent serves whole objects.
-#[must_use]
-pub const fn resume(track: &Track) -> Start {
-    Start::Id(track.ring().next().id)
 }
 
 /// A stream from a parent, after its first frame, into a [`Track`], which is the same one in every

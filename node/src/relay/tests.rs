@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use super::{
     Decoder, Feed, Frame, FrameError, Mode, OBJECT_BYTES_MAX, Pull, Start, Track, TrackConfig,
     frame::{self, CHUNK_BYTES_MAX, HEADER_BYTES},
-    pull,
     ring::{Position, Push, RingConfig},
     track::{Assembler, Read, ReaderId, ReaderKind},
 };
@@ -157,7 +156,7 @@ fn pump(nodes: &mut [Node], child: usize, stream: usize, now: Instant) -> bool {
 }
 
 fn attach(nodes: &mut [Node], child: usize, parent: usize, now: Instant) {
-    let start = pull::resume(&nodes[child].track);
+    let start = Start::Id(nodes[child].track.ring().next().id);
     let feed = Feed::new(now, &mut nodes[parent].track, 1, start);
     let pull = Pull::new(nodes[child].streams.len() as u64);
     nodes[child].streams.push((parent, feed, pull));

@@ -130,7 +130,7 @@ impl Core {
         let shared = Arc::clone(&self.local_track(&track).shared);
         let place = shared.join(now, from);
         if let Err(error) = self.mesh.subscribe(now, &track) {
-            shared.part(now, place);
+            shared.lock().epochs.part(now, place);
             if !known {
                 self.tracks.remove(&track);
             }
@@ -155,7 +155,7 @@ impl Core {
         for view in &mut views.tracks {
             let local = view.track.parse().ok().and_then(|track: TrackName| self.tracks.get(&track));
             let (Some(local), Some(here)) = (local, &mut view.here) else { continue };
-            here.subscribers = local.shared.lock().places.len();
+            here.subscribers = local.shared.lock().epochs.subscribers();
             let Some(line) = local.shared.line() else { continue };
             let track = line.lock();
             here.mode = Some(if track.mode() == Mode::Live { "live" } else { "reliable" }.to_owned());
@@ -177,7 +177,7 @@ impl Core {
         let (host, tasks, config) = (self.host.clone(), self.tasks.clone(), self.track_config);
         let local = self.local_track(&track);
         let shared = Arc::clone(&local.shared);
-        shared.follow(epoch);
+        shared.lock().epochs.follow(epoch);
         let name = track.clone();
         let task = tokio::spawn(async move {
             let report = Report { tasks: tasks.clone(), track: name.clone(), peer: parent, ticket };
@@ -357,7 +357,7 @@ impl Core {
             }
             let served = |at: Instant| now.saturating_duration_since(at) >= ENDED_LINGER;
             self.tracks.get(track).and_then(|local| local.ended).is_some_and(served) && !fed
-        } else if local.shared.lock().places.is_empty() {
+        } else if local.shared.lock().epochs.subscribers() == 0 {
             let since = *local.unused.get_or_insert(now);
             // The leaves of an ended track go first, so that nobody has to look for a new parent.
             !(finished && fed && now.saturating_duration_since(since) < LINGER)
@@ -379,7 +379,7 @@ impl Core {
         let Some(local) = self.tracks.get(track) else {
             return;
         };
-        let wanted = !local.shared.lock().places.is_empty();
+        let wanted = local.shared.lock().epochs.subscribers() > 0;
         if wanted && self.mesh.subscribe(Instant::now(), track).is_ok() {
             self.local_track(track).leaving = false;
         } else if let Some(local) = self.tracks.remove(track) {
