@@ -15,7 +15,7 @@ use crate::{
     recent::Recent,
     suspicion::{Accused, Suspicions},
     sync::{Shared, ops_messages},
-    table::{PeerTable, Status},
+    table::{Entry, PeerTable, Status},
 };
 
 /// What an author may still publish: a token an op.
@@ -65,6 +65,7 @@ impl Gossip {
     #[must_use]
     pub fn new(me: LocalPeer, config: Config, keys: Arc<dyn Keys>, mut rng: fastrand::Rng, now: Instant) -> Self {
         let sync_at = now + draw(&mut rng, config.sync_interval);
+        let table = PeerTable::new(rng.u64(..));
         Self {
             me: me.peer,
             incarnation: me.incarnation.min(INCARNATION_MAX),
@@ -73,7 +74,7 @@ impl Gossip {
             config,
             keys,
             rng,
-            table: PeerTable::default(),
+            table,
             own: OwnRow::new(),
             links: BTreeSet::new(),
             suspicions: Suspicions::default(),
@@ -215,10 +216,10 @@ impl Gossip {
             return Applied::Rejected(Reason::OutOfBounds);
         }
         // What is known need not be verified.
-        match self.is_news(&op, &signed) {
+        match self.is_news(op, &signed) {
             Applied::Applied => {}
             known => {
-                self.contradict(from, &op);
+                self.contradict(from, op);
                 return known;
             }
         }
@@ -229,18 +230,18 @@ impl Gossip {
         if from.is_some() && !self.take_token(now, author) {
             return Applied::Rejected(Reason::RateLimited);
         }
-        if self.lacks_room_for(&op) {
+        if self.lacks_room_for(op) {
             return Applied::Rejected(Reason::Full);
         }
-        self.contradict(from, &op);
+        self.contradict(from, op);
         match op {
             Op::Row(row) if row.peer == self.me => self.outbid(now, row.incarnation),
-            Op::Row(row) => self.take_row(now, from, row, signed),
+            Op::Row(row) => self.take_row(now, from, row, &signed),
             Op::Suspicion(claim) | Op::Death(claim) if claim.suspect == self.me => {
                 self.outbid(now, claim.suspect_incarnation);
             }
-            Op::Suspicion(claim) => return self.take_suspicion(now, from, claim, signed),
-            Op::Death(claim) => self.take_death(now, from, claim, signed),
+            Op::Suspicion(claim) => return self.take_suspicion(now, from, claim, &signed),
+            Op::Death(claim) => self.take_death(now, from, claim, &signed),
         }
         Applied::Applied
     }
@@ -259,7 +260,7 @@ impl Gossip {
     /// Whoever sends the row of a peer that is dead does not know it yet.
     fn contradict(&mut self, from: Option<PeerId>, op: &Op) {
         if let (Op::Row(row), Some(to)) = (op, from)
-            && let Some((claim, signed)) = self.table.entry(&row.peer).and_then(|entry| entry.death.as_ref())
+            && let Some((claim, signed)) = self.table.entry(&row.peer).and_then(Entry::death)
             && claim.suspect_incarnation >= row.incarnation
             && self.links.contains(&to)
         {
@@ -273,7 +274,7 @@ impl Gossip {
         let (new, known) = match op {
             Op::Row(row) if row.peer == self.me => ((row.incarnation, row.version), (self.incarnation, self.version)),
             Op::Row(row) => {
-                let Some(known) = entry(&row.peer).filter(|entry| entry.row.is_some()) else {
+                let Some(known) = entry(&row.peer).filter(|entry| entry.row().is_some()) else {
                     let seen = self.turned_away.contains(signed.fingerprint());
                     return if seen { Applied::AlreadySeen } else { Applied::Applied };
                 };
@@ -310,15 +311,15 @@ impl Gossip {
         }
     }
 
-    fn take_row(&mut self, now: Instant, from: Option<PeerId>, row: Row, signed: SignedOp) {
+    fn take_row(&mut self, now: Instant, from: Option<PeerId>, row: &Row, signed: &SignedOp) {
         let (peer, incarnation) = (row.peer, row.incarnation);
         let before = self.table.status(&peer);
-        if before.is_none() && row.presence == Presence::Alive && !self.make_room(&peer, &signed) {
-            self.push_later(now, signed, from);
+        if before.is_none() && row.presence == Presence::Alive && !self.make_room(&peer, signed) {
+            self.push_later(now, signed.clone(), from);
             return;
         }
         let reborn = self.table.entry(&peer).is_some_and(|entry| entry.row_version().0 < incarnation);
-        self.table.merge_row(now, row, signed.clone());
+        self.table.merge_row(now, signed.clone());
         if reborn {
             self.suspicions.forget(&peer);
         }
@@ -333,11 +334,11 @@ impl Gossip {
             Some(Status::Alive | Status::Suspect) => self.event(Event::Updated { peer }),
             _ => {}
         }
-        self.push_later(now, signed, from);
+        self.push_later(now, signed.clone(), from);
     }
 
-    fn take_suspicion(&mut self, now: Instant, from: Option<PeerId>, claim: Claim, signed: SignedOp) -> Applied {
-        let Claim { id, suspect, suspect_incarnation } = claim;
+    fn take_suspicion(&mut self, now: Instant, from: Option<PeerId>, claim: &Claim, signed: &SignedOp) -> Applied {
+        let Claim { id, suspect, suspect_incarnation } = *claim;
         let own = id.author == self.me;
         let config = self.config.suspicion;
         match self.suspicions.accuse(now, &config, suspect, suspect_incarnation, id.author, own) {
@@ -352,15 +353,15 @@ impl Gossip {
             }
             Accused::Confirmed => {}
         }
-        self.push_later(now, signed, from);
+        self.push_later(now, signed.clone(), from);
         Applied::Applied
     }
 
-    fn take_death(&mut self, now: Instant, from: Option<PeerId>, claim: Claim, signed: SignedOp) {
+    fn take_death(&mut self, now: Instant, from: Option<PeerId>, claim: &Claim, signed: &SignedOp) {
         let peer = claim.suspect;
         let before = self.table.status(&peer);
         let spare = self.links.contains(&peer);
-        self.table.merge_death(now, claim, signed.clone(), spare);
+        self.table.merge_death(now, signed.clone(), spare);
         match (before, self.table.status(&peer)) {
             (Some(Status::Alive | Status::Suspect), Some(Status::Dead)) => {
                 self.suspicions.forget(&peer);
@@ -371,7 +372,7 @@ impl Gossip {
             }
             _ => {}
         }
-        self.push_later(now, signed, from);
+        self.push_later(now, signed.clone(), from);
     }
 
     /// Somebody speaks of this node under an incarnation that is not below its own: rise above it.
@@ -402,13 +403,13 @@ impl Gossip {
             return;
         };
         let claim = self.claim(peer, incarnation);
-        self.publish(now, &Op::Suspicion(claim));
+        self.publish(now, Op::Suspicion(claim));
     }
 
     fn declare_dead(&mut self, now: Instant, peer: PeerId, incarnation: u64) {
         if self.table.live(&peer).is_some_and(|row| row.incarnation <= incarnation) {
             let claim = self.claim(peer, incarnation);
-            self.publish(now, &Op::Death(claim));
+            self.publish(now, Op::Death(claim));
         }
     }
 
@@ -430,15 +431,16 @@ impl Gossip {
         OpId { author: self.me, incarnation: self.incarnation, version: self.version }
     }
 
-    fn publish(&mut self, now: Instant, op: &Op) {
+    fn publish(&mut self, now: Instant, op: Op) {
         let signed = SignedOp::sign(op, &self.config.mesh, &*self.keys);
-        match op {
-            Op::Row(row) => {
-                self.table.merge_row(now, row.clone(), signed.clone());
+        match signed.op() {
+            Some(Op::Row(_)) => {
+                self.table.merge_row(now, signed.clone());
                 self.push_later(now, signed, None);
             }
-            Op::Suspicion(claim) => drop(self.take_suspicion(now, None, *claim, signed)),
-            Op::Death(claim) => self.take_death(now, None, *claim, signed),
+            Some(Op::Suspicion(claim)) => drop(self.take_suspicion(now, None, claim, &signed)),
+            Some(Op::Death(claim)) => self.take_death(now, None, claim, &signed),
+            None => {}
         }
     }
 
@@ -449,7 +451,7 @@ impl Gossip {
         self.own.publish(now);
         let id = self.next_id();
         let row = self.own.body.to_row(id, self.presence);
-        self.publish(now, &Op::Row(row));
+        self.publish(now, Op::Row(row));
         if self.presence == Presence::Left {
             self.push_at = Some(now);
         }
@@ -514,7 +516,7 @@ impl Gossip {
         let spare: Vec<PeerId> = live.filter(|peer| *peer != self.me && !self.links.contains(peer)).collect();
         if let Some(peer) = self.rng.choice(spare) {
             self.suspicions.forget(&peer);
-            if let Some((_, signed)) = self.table.entry(&peer).and_then(|entry| entry.row.as_ref()) {
+            if let Some(signed) = self.table.entry(&peer).and_then(Entry::signed_row) {
                 self.turned_away.insert(signed.fingerprint());
             }
             self.table.remove(&peer);
@@ -525,7 +527,7 @@ impl Gossip {
     /// Forgets tombstones whose life is over, and the oldest of more than twice the live rows.
     fn bury(&mut self, now: Instant) {
         let mut dead: Vec<(Instant, PeerId)> =
-            self.table.entries().filter_map(|(peer, entry)| Some((entry.buried?, *peer))).collect();
+            self.table.entries().filter_map(|(peer, entry)| Some((entry.buried()?, *peer))).collect();
         dead.sort_unstable();
         let most = (2 * self.table.live_len()).max(64);
         let surplus = dead.len().saturating_sub(most);

@@ -2,15 +2,33 @@
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
-use crate::PeerId;
+use crate::{MeshName, PeerId};
+
+/// What is signed: an op for a mesh.
+#[derive(Debug, Clone, Copy)]
+pub struct Signed<'a> {
+    /// The mesh in which it holds.
+    pub mesh: &'a MeshName,
+    /// The op, encoded.
+    pub op: &'a [u8],
+}
+
+impl Signed<'_> {
+    /// The bytes that a signature is of. They say what they are and for which mesh, so that they mean
+    /// nothing anywhere else.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [b"banyan op 1\0", self.mesh.as_str().as_bytes(), b"\0", self.op].concat()
+    }
+}
 
 /// Signs for this node and verifies for others. A simulator may bring something cheaper than
 /// [`Ed25519Keys`].
 pub trait Keys: Send + Sync {
     /// Signs with this node's key.
-    fn sign(&self, message: &[u8]) -> [u8; 64];
+    fn sign(&self, message: &Signed<'_>) -> [u8; 64];
     /// Whether this peer signed this message.
-    fn verify(&self, peer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool;
+    fn verify(&self, peer: &PeerId, message: &Signed<'_>, signature: &[u8; 64]) -> bool;
 }
 
 /// The real thing: Ed25519, verified strictly (RFC 8032 without its malleable cases).
@@ -37,12 +55,12 @@ impl std::fmt::Debug for Ed25519Keys {
 }
 
 impl Keys for Ed25519Keys {
-    fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.0.sign(message).to_bytes()
+    fn sign(&self, message: &Signed<'_>) -> [u8; 64] {
+        self.0.sign(&message.to_bytes()).to_bytes()
     }
 
-    fn verify(&self, peer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
+    fn verify(&self, peer: &PeerId, message: &Signed<'_>, signature: &[u8; 64]) -> bool {
         let key = VerifyingKey::from_bytes(peer.key_bytes());
-        key.is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
+        key.is_ok_and(|key| key.verify_strict(&message.to_bytes(), &Signature::from_bytes(signature)).is_ok())
     }
 }

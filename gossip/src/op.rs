@@ -1,11 +1,11 @@
 //! Ops: what authors publish, signed once and passed on byte for byte.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
-    Keys, MeshName, PeerId, Row,
+    Keys, MeshName, PeerId, Row, Signed,
     row::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, ROW_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX, TRACKS_BUDGET_BYTES, TrackEntry},
 };
 
@@ -86,47 +86,81 @@ fn row_is_within_bounds(row: &Row) -> bool {
         && row.tracks.keys().map(TrackEntry::budget).sum::<usize>() <= TRACKS_BUDGET_BYTES
 }
 
-/// An op with its author's signature, as it travels. Clones share the bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignedOp {
-    bytes: Arc<[u8]>,
+/// An op with its author's signature, as it travels. Clones are one and the same, and the op is
+/// decoded once at most.
+#[derive(Clone)]
+pub struct SignedOp(Arc<Inner>);
+
+struct Inner {
+    bytes: Box<[u8]>,
     signature: [u8; 64],
+    op: OnceLock<Option<Op>>,
 }
 
 impl SignedOp {
+    /// An op with a signature made elsewhere.
+    #[must_use]
+    pub fn new(op: Op, signature: [u8; 64]) -> Self {
+        let bytes = encode(&op);
+        Self::decoded(bytes, signature, op)
+    }
+
     /// Encodes and signs an op of this node.
-    pub(crate) fn sign(op: &Op, mesh: &MeshName, keys: &dyn Keys) -> Self {
-        let bytes = encode(op);
-        let signature = keys.sign(&signed_message(mesh, &bytes));
-        Self { bytes: bytes.into(), signature }
+    pub(crate) fn sign(op: Op, mesh: &MeshName, keys: &dyn Keys) -> Self {
+        let bytes = encode(&op);
+        let signature = keys.sign(&Signed { mesh, op: &bytes });
+        Self::decoded(bytes, signature, op)
+    }
+
+    fn decoded(bytes: Vec<u8>, signature: [u8; 64], op: Op) -> Self {
+        let op = (bytes.len() <= ROW_BYTES_MAX).then_some(op);
+        Self(Arc::new(Inner { bytes: bytes.into(), signature, op: op.into() }))
     }
 
     /// The op, if the bytes are one within the size bound. Nothing is said of the signature.
-    pub(crate) fn op(&self) -> Option<Op> {
-        if self.bytes.len() > ROW_BYTES_MAX {
-            return None;
+    pub(crate) fn op(&self) -> Option<&Op> {
+        self.0.op.get_or_init(|| decode(&self.0.bytes)).as_ref()
+    }
+
+    /// The row, if it is one.
+    pub(crate) fn row(&self) -> Option<&Row> {
+        match self.op() {
+            Some(Op::Row(row)) => Some(row),
+            _ => None,
         }
-        let mut bytes = &self.bytes[..];
-        let op = ciborium::de::from_reader_with_recursion_limit(&mut bytes, 16).ok()?;
-        bytes.is_empty().then_some(op)
     }
 
     /// Whether `author` signed it for this mesh.
     pub(crate) fn is_signed_by(&self, author: &PeerId, mesh: &MeshName, keys: &dyn Keys) -> bool {
-        keys.verify(author, &signed_message(mesh, &self.bytes), &self.signature)
+        keys.verify(author, &Signed { mesh, op: &self.0.bytes }, &self.0.signature)
     }
 
     /// Names the bytes: the first 8 bytes of their BLAKE3.
     pub(crate) fn fingerprint(&self) -> u64 {
-        let hash = blake3::hash(&self.bytes);
+        let hash = blake3::hash(&self.0.bytes);
         u64::from_be_bytes(*hash.as_bytes().first_chunk::<8>().expect("a hash has 32 bytes"))
     }
 
     /// Bytes that it takes in a message, about.
     pub(crate) fn wire_bytes(&self) -> usize {
-        self.bytes.len() + 72
+        self.0.bytes.len() + 72
     }
 }
+
+impl std::fmt::Debug for SignedOp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SignedOp").field(&self.op()).finish()
+    }
+}
+
+impl PartialEq for SignedOp {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |a: &Inner, b: &Inner| a.bytes == b.bytes && a.signature == b.signature;
+        Arc::ptr_eq(&self.0, &other.0) || same(&self.0, &other.0)
+    }
+}
+
+impl Eq for SignedOp {}
 
 /// The CBOR of an op.
 pub(crate) fn encode(op: &Op) -> Vec<u8> {
@@ -135,19 +169,17 @@ pub(crate) fn encode(op: &Op) -> Vec<u8> {
     bytes
 }
 
-/// What is signed says what it is and for which mesh, so that it means nothing anywhere else.
-fn signed_message(mesh: &MeshName, op: &[u8]) -> Vec<u8> {
-    let mut message = Vec::with_capacity(op.len() + 96);
-    message.extend_from_slice(b"banyan op 1\0");
-    message.extend_from_slice(mesh.as_str().as_bytes());
-    message.push(0);
-    message.extend_from_slice(op);
-    message
+fn decode(mut bytes: &[u8]) -> Option<Op> {
+    if bytes.len() > ROW_BYTES_MAX {
+        return None;
+    }
+    let op = ciborium::de::from_reader_with_recursion_limit(&mut bytes, 16).ok()?;
+    bytes.is_empty().then_some(op)
 }
 
 impl Serialize for SignedOp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (serde_bytes::Bytes::new(&self.bytes), serde_bytes::Bytes::new(&self.signature)).serialize(serializer)
+        (serde_bytes::Bytes::new(&self.0.bytes), serde_bytes::Bytes::new(&self.0.signature)).serialize(serializer)
     }
 }
 
@@ -155,6 +187,7 @@ impl<'de> Deserialize<'de> for SignedOp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (bytes, signature): (serde_bytes::ByteBuf, serde_bytes::ByteArray<64>) =
             Deserialize::deserialize(deserializer)?;
-        Ok(Self { bytes: bytes.into_vec().into(), signature: signature.into_array() })
+        let (bytes, signature) = (bytes.into_vec().into(), signature.into_array());
+        Ok(Self(Arc::new(Inner { bytes, signature, op: OnceLock::new() })))
     }
 }

@@ -95,7 +95,21 @@ pub struct LibraryDigest {
     pub digest: [u8; 32],
 }
 
+impl Row {
+    /// Slots that are free over all tracks, as far as that can be true.
+    #[must_use]
+    pub fn believed_free(&self) -> u16 {
+        self.free.min(self.capacity)
+    }
+}
+
 impl TrackEntry {
+    /// The origin of the publication that this entry of `peer` belongs to.
+    #[must_use]
+    pub const fn publisher(&self, peer: PeerId) -> Option<PeerId> {
+        if matches!(self.role, Role::Member) { self.origin } else { Some(peer) }
+    }
+
     /// What a track of this name takes of [`TRACKS_BUDGET_BYTES`], in bytes: its name and the
     /// largest encoding of its entry.
     #[must_use]

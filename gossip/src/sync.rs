@@ -32,7 +32,7 @@ impl<'a> Shared<'a> {
 
     fn entries(&self) -> impl Iterator<Item = (&'a PeerId, &'a Entry)> {
         let (now, shared_for) = (self.now, self.shared_for);
-        let fresh = move |entry: &Entry| entry.buried.is_none_or(|at| now.saturating_duration_since(at) < shared_for);
+        let fresh = move |entry: &Entry| entry.buried().is_none_or(|at| now.saturating_duration_since(at) < shared_for);
         self.table.entries().filter(move |(_, entry)| fresh(entry))
     }
 
@@ -100,12 +100,11 @@ impl<'a> Shared<'a> {
         let named = known.keys().filter_map(|peer| Some((*peer, self.table.entry(peer)?)));
         for (peer, entry) in shared.chain(named) {
             let (row, death) = known.get(peer).map_or(((0, 0), None), |theirs| (theirs.1, theirs.2));
-            if let Some((_, signed)) = entry.row.as_ref().filter(|_| entry.row_version() > row) {
+            if let Some(signed) = entry.signed_row().filter(|_| entry.row_version() > row) {
                 lacking_there.push(signed.clone());
             }
             if let Some((_, signed)) = entry
-                .death
-                .as_ref()
+                .death()
                 .filter(|(claim, _)| Some(claim.suspect_incarnation) > death && claim.suspect_incarnation >= row.0)
             {
                 lacking_there.push(signed.clone());

@@ -5,11 +5,19 @@
 //! idempotent. What a peer is follows from the two: dead if the certificate covers the row's
 //! incarnation, left if the row says so, alive otherwise. Suspicion is local and changes no row.
 
+mod entry;
+#[cfg(test)]
+mod tests;
+mod tracks;
+
 use std::{collections::BTreeMap, time::Instant};
 
+pub(crate) use self::entry::Entry;
+pub use self::tracks::Publication;
+use self::tracks::TrackIndex;
 use crate::{
-    PeerId, Presence, Row,
-    op::{Claim, SignedOp},
+    PeerId, Row, TrackName,
+    op::{Op, SignedOp},
 };
 
 /// What a peer is thought to be.
@@ -33,59 +41,30 @@ impl Status {
     }
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    pub(crate) row: Option<(Row, SignedOp)>,
-    pub(crate) death: Option<(Claim, SignedOp)>,
-    pub(crate) suspect: bool,
-    /// Certified dead while a link to it works: it is about to refute, or the link to break. The
-    /// trees above that link must not break for a certificate from beyond a healed partition.
-    pub(crate) spared: bool,
-    /// When it was found dead or left; tombstones age from here.
-    pub(crate) buried: Option<Instant>,
-}
-
-impl Entry {
-    fn status(&self) -> Option<Status> {
-        let (row, _) = self.row.as_ref()?;
-        Some(match &self.death {
-            _ if row.presence == Presence::Left => Status::Left,
-            Some((claim, _)) if claim.suspect_incarnation >= row.incarnation => {
-                if self.spared {
-                    Status::Suspect
-                } else {
-                    Status::Dead
-                }
-            }
-            _ if self.suspect => Status::Suspect,
-            _ => Status::Alive,
-        })
-    }
-
-    pub(crate) fn row_version(&self) -> (u64, u64) {
-        self.row.as_ref().map_or((0, 0), |(row, _)| (row.incarnation, row.version))
-    }
-
-    /// The incarnation that is certified dead.
-    pub(crate) fn death_incarnation(&self) -> Option<u64> {
-        self.death.as_ref().map(|(claim, _)| claim.suspect_incarnation)
-    }
-}
-
 /// Everyone whom a node knows.
 #[derive(Debug, Clone, Default)]
 pub struct PeerTable {
     entries: BTreeMap<PeerId, Entry>,
+    tracks: TrackIndex,
     live: usize,
     buried: usize,
     revision: u64,
 }
 
+/// Dead rows that a draw of a live one passes over.
+const PASSED_MAX: usize = 64;
+
 impl PeerTable {
+    /// An empty table. The salt is secret, and decides in which order equal candidates of a track come.
+    #[must_use]
+    pub const fn new(salt: u64) -> Self {
+        Self { entries: BTreeMap::new(), tracks: TrackIndex::new(salt), live: 0, buried: 0, revision: 0 }
+    }
+
     /// The row of a live peer.
     #[must_use]
     pub fn live(&self, peer: &PeerId) -> Option<&Row> {
-        self.entries.get(peer).filter(|entry| entry.status().is_some_and(Status::is_live)).and_then(row)
+        self.entries.get(peer).filter(|entry| entry.is_live()).and_then(Entry::row)
     }
 
     /// The rows of all live peers, in the order of their ids.
@@ -102,12 +81,12 @@ impl PeerTable {
     /// The row of a peer, live or not.
     #[must_use]
     pub fn row(&self, peer: &PeerId) -> Option<&Row> {
-        self.entries.get(peer).and_then(row)
+        self.entries.get(peer).and_then(Entry::row)
     }
 
     /// All rows with what their owners are thought to be, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (Status, &Row)> {
-        self.entries.values().filter_map(|entry| Some((entry.status()?, row(entry)?)))
+        self.entries.values().filter_map(|entry| Some((entry.status()?, entry.row()?)))
     }
 
     /// Grows with each change of a row or a status.
@@ -134,51 +113,61 @@ impl PeerTable {
         self.entries.is_empty()
     }
 
-    /// Merges a row. Returns whether it was news.
-    pub fn merge_row(&mut self, now: Instant, row: Row, signed: SignedOp) -> bool {
-        let key = (row.incarnation, row.version);
-        self.change(now, row.peer, |entry| {
-            let news = entry.row.is_none() || key > entry.row_version();
-            if news {
-                if key.0 > entry.row_version().0 {
-                    // A suspicion names an incarnation; this one was not accused.
-                    entry.suspect = false;
-                }
-                if entry.death_incarnation() < Some(key.0) {
-                    // A death of an earlier life says nothing any more.
-                    (entry.death, entry.spared) = (None, false);
-                }
-                entry.row = Some((row, signed));
-            }
-            news
-        })
+    /// A live row drawn at random, about evenly if ids lie evenly between the least and the greatest.
+    #[must_use]
+    pub fn sample_live(&self, rng: &mut fastrand::Rng) -> Option<&Row> {
+        let place = |peer: &PeerId| u128::from_be_bytes(*peer.key_bytes().first_chunk().expect("an id has 32 bytes"));
+        let (least, greatest) = (place(self.entries.first_key_value()?.0), place(self.entries.last_key_value()?.0));
+        // Beyond the greatest is the gap before the least.
+        let gap = (greatest - least) / (self.entries.len() as u128 - 1).max(1);
+        let mut start = [0; 32];
+        start[..16].copy_from_slice(&rng.u128(least..=greatest.saturating_add(gap)).to_be_bytes());
+        let start = PeerId::from_key_bytes(start);
+        let circle = self.entries.range(start..).chain(self.entries.range(..start));
+        let near = circle.take(PASSED_MAX).find(|(_, entry)| entry.is_live());
+        let far = || self.iter_live().nth(rng.usize(..self.live.max(1)));
+        near.and_then(|(_, entry)| entry.row()).or_else(far)
     }
 
-    /// Merges a death certificate. Returns whether it was news. `spare`: a live peer becomes a
-    /// suspect only, until [`PeerTable::unspare`].
-    pub(crate) fn merge_death(&mut self, now: Instant, claim: Claim, signed: SignedOp, spare: bool) -> bool {
-        let key = claim.suspect_incarnation;
-        self.change(now, claim.suspect, |entry| {
-            let refuted = entry.row.as_ref().is_some_and(|(row, _)| row.incarnation > key);
-            let news = Some(key) > entry.death_incarnation() && !refuted;
-            if news {
-                entry.spared = spare && entry.status().is_some_and(Status::is_live);
-                entry.death = Some((claim, signed));
-            }
-            news
-        })
+    /// The publications of a track that live rows publish or are attached to, by epoch and origin.
+    pub fn publications(&self, track: &TrackName) -> impl DoubleEndedIterator<Item = (u64, PeerId, &Publication)> {
+        self.tracks.of(track)
+    }
+
+    /// One publication of a track.
+    #[must_use]
+    pub fn publication(&self, track: &TrackName, epoch: u64, origin: PeerId) -> Option<&Publication> {
+        self.tracks.publication(track, epoch, origin)
+    }
+
+    /// Merges an op that is a row. Returns whether it was news.
+    pub fn merge_row(&mut self, now: Instant, signed: SignedOp) -> bool {
+        let Some(peer) = signed.row().map(|row| row.peer) else {
+            return false;
+        };
+        self.change(now, peer, |entry| entry.take_row(signed))
+    }
+
+    /// Merges an op that is a death certificate. Returns whether it was news. `spare`: a live peer
+    /// becomes a suspect only, until [`PeerTable::unspare`].
+    pub(crate) fn merge_death(&mut self, now: Instant, signed: SignedOp, spare: bool) -> bool {
+        let Some(Op::Death(claim)) = signed.op() else {
+            return false;
+        };
+        let peer = claim.suspect;
+        self.change(now, peer, |entry| entry.take_death(signed, spare))
     }
 
     pub(crate) fn set_suspect(&mut self, now: Instant, peer: PeerId, suspect: bool) {
         if self.entries.contains_key(&peer) {
-            self.change(now, peer, |entry| std::mem::replace(&mut entry.suspect, suspect) != suspect);
+            self.change(now, peer, |entry| entry.set_suspect(suspect));
         }
     }
 
     /// The link to a peer is gone: a certificate of its death counts from now on.
     pub(crate) fn unspare(&mut self, now: Instant, peer: PeerId) {
         if self.entries.contains_key(&peer) {
-            self.change(now, peer, |entry| std::mem::take(&mut entry.spared));
+            self.change(now, peer, Entry::unspare);
         }
     }
 
@@ -188,32 +177,26 @@ impl PeerTable {
     }
 
     fn change(&mut self, now: Instant, peer: PeerId, change: impl FnOnce(&mut Entry) -> bool) -> bool {
-        let entry = self.entries.entry(peer).or_insert(Entry {
-            row: None,
-            death: None,
-            suspect: false,
-            spared: false,
-            buried: None,
-        });
-        let was_live = entry.status().is_some_and(Status::is_live);
-        self.buried -= usize::from(entry.buried.is_some());
+        let entry = self.entries.entry(peer).or_default();
+        let (was_buried, before) = (entry.buried().is_some(), entry.live_row().cloned());
         let changed = change(entry);
-        let is_live = entry.status().is_some_and(Status::is_live);
-        if is_live {
-            entry.buried = None;
-        } else if entry.buried.is_none() {
-            entry.buried = Some(now);
-        }
-        self.buried += usize::from(entry.buried.is_some());
-        self.live = self.live + usize::from(is_live) - usize::from(was_live);
+        entry.settle(now);
+        let (is_buried, after) = (entry.buried().is_some(), entry.live_row());
+        self.live = self.live + usize::from(after.is_some()) - usize::from(before.is_some());
+        self.buried = self.buried + usize::from(is_buried) - usize::from(was_buried);
         self.revision += u64::from(changed);
+        if before.as_ref() != after {
+            before.iter().for_each(|row| self.tracks.remove(row));
+            after.into_iter().for_each(|row| self.tracks.insert(row));
+        }
         changed
     }
 
     pub(crate) fn remove(&mut self, peer: &PeerId) {
         if let Some(entry) = self.entries.remove(peer) {
-            self.live -= usize::from(entry.status().is_some_and(Status::is_live));
-            self.buried -= usize::from(entry.buried.is_some());
+            entry.live_row().into_iter().for_each(|row| self.tracks.remove(row));
+            self.live -= usize::from(entry.is_live());
+            self.buried -= usize::from(entry.buried().is_some());
             self.revision += 1;
         }
     }
@@ -225,8 +208,4 @@ impl PeerTable {
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&PeerId, &Entry)> {
         self.entries.iter()
     }
-}
-
-fn row(entry: &Entry) -> Option<&Row> {
-    entry.row.as_ref().map(|(row, _)| row)
 }

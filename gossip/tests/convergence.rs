@@ -7,7 +7,7 @@ use std::{
 };
 
 use banyan_gossip::{
-    Applied, Config, Event, Gossip, Input, Keys, LocalPeer, MeshName, Message, Output, PeerId, RowBody,
+    Applied, Config, Event, Gossip, Input, Keys, LocalPeer, MeshName, Message, Output, PeerId, RowBody, Signed,
     op::SignedOp,
     table::{PeerTable, Status},
 };
@@ -17,12 +17,12 @@ use proptest::prelude::*;
 struct TestKeys(PeerId);
 
 impl Keys for TestKeys {
-    fn sign(&self, message: &[u8]) -> [u8; 64] {
-        tag(&self.0, message)
+    fn sign(&self, message: &Signed<'_>) -> [u8; 64] {
+        tag(&self.0, &message.to_bytes())
     }
 
-    fn verify(&self, peer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
-        tag(peer, message) == *signature
+    fn verify(&self, peer: &PeerId, message: &Signed<'_>, signature: &[u8; 64]) -> bool {
+        tag(peer, &message.to_bytes()) == *signature
     }
 }
 

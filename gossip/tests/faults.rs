@@ -8,6 +8,7 @@ use std::{
 
 use banyan_gossip::{
     Applied, Config, Event, Gossip, Input, Keys, LocalPeer, MeshName, Message, Output, PeerId, Presence, Row, RowBody,
+    Signed,
     op::{Claim, INCARNATION_MAX, Op, OpId, SignedOp},
     table::Status,
 };
@@ -15,12 +16,12 @@ use banyan_gossip::{
 struct TestKeys(PeerId);
 
 impl Keys for TestKeys {
-    fn sign(&self, message: &[u8]) -> [u8; 64] {
-        tag(&self.0, message)
+    fn sign(&self, message: &Signed<'_>) -> [u8; 64] {
+        tag(&self.0, &message.to_bytes())
     }
 
-    fn verify(&self, peer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
-        tag(peer, message) == *signature
+    fn verify(&self, peer: &PeerId, message: &Signed<'_>, signature: &[u8; 64]) -> bool {
+        tag(peer, &message.to_bytes()) == *signature
     }
 }
 
@@ -60,11 +61,7 @@ fn machine(index: u16, now: Instant) -> Gossip {
 fn signed(op: &Op) -> SignedOp {
     let mut bytes = Vec::new();
     ciborium::into_writer(op, &mut bytes).expect("writes");
-    let signature = tag(&op.id().author, &[b"banyan op 1\0test\0", &bytes[..]].concat());
-    let mut wire = Vec::new();
-    let parts = (serde_bytes::Bytes::new(&bytes), serde_bytes::Bytes::new(&signature));
-    ciborium::into_writer(&parts, &mut wire).expect("writes");
-    ciborium::from_reader(&wire[..]).expect("reads")
+    SignedOp::new(op.clone(), tag(&op.id().author, &[b"banyan op 1\0test\0", &bytes[..]].concat()))
 }
 
 fn row(index: u16, incarnation: u64, version: u64) -> SignedOp {

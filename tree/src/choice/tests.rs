@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
-use banyan_gossip::{Presence, op::SignedOp};
-use serde::{Deserialize, de::value::SeqDeserializer};
+use banyan_gossip::{
+    Presence,
+    op::{Op, SignedOp},
+};
 
 use super::*;
 
@@ -78,9 +80,7 @@ impl Mesh {
             tracks: [(track, entry)].into(),
             library: None,
         };
-        let parts: [&[u8]; 2] = [&[], &[0; 64]];
-        let signed = SignedOp::deserialize(SeqDeserializer::<_, serde::de::value::Error>::new(parts.into_iter()));
-        self.table.merge_row(std::time::Instant::now(), row, signed.expect("an op"));
+        self.table.merge_row(std::time::Instant::now(), SignedOp::new(Op::Row(row), [0; 64]));
     }
 
     fn survey(&self, seed: u64, change: impl FnOnce(&mut Query<'_>)) -> Survey {

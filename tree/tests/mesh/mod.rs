@@ -15,9 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{PeerId, Row, TrackName, op::SignedOp, table::PeerTable};
+use banyan_gossip::{
+    PeerId, Row, TrackName,
+    op::{Op, SignedOp},
+    table::PeerTable,
+};
 use banyan_tree::{Config, Event, Input, Message, SlotPool, Tree};
-use serde::{Deserialize, de::value::SeqDeserializer};
 
 /// Milliseconds.
 pub const fn ms(count: u64) -> Duration {
@@ -42,9 +45,8 @@ pub fn number(peer: PeerId) -> u16 {
 }
 
 /// Tables keep signatures and do not check them.
-fn unsigned() -> SignedOp {
-    let parts: [&[u8]; 2] = [&[], &[0; 64]];
-    SignedOp::deserialize(SeqDeserializer::<_, serde::de::value::Error>::new(parts.into_iter())).expect("an op")
+fn unsigned(row: Row) -> SignedOp {
+    SignedOp::new(Op::Row(row), [0; 64])
 }
 
 /// A table of these rows.
@@ -52,7 +54,7 @@ pub fn table_of(rows: impl IntoIterator<Item = Row>) -> PeerTable {
     let mut table = PeerTable::default();
     let now = Instant::now();
     for row in rows {
-        table.merge_row(now, row, unsigned());
+        table.merge_row(now, unsigned(row));
     }
     table
 }

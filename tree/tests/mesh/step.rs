@@ -109,7 +109,7 @@ impl World {
             tracks,
             library: None,
         };
-        node.table.merge_row(self.now, row.clone(), unsigned());
+        node.table.merge_row(self.now, unsigned(row.clone()));
         self.spread(row);
     }
 
@@ -127,7 +127,7 @@ impl World {
             return;
         }
         let node = self.nodes.get_mut(&to).expect("a living node");
-        if node.table.merge_row(self.now, row, unsigned()) {
+        if node.table.merge_row(self.now, unsigned(row)) {
             self.table_changed(to);
         }
     }

@@ -9,9 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{PeerId, Presence, Role, Row, TrackEntry, TrackName, op::SignedOp, table::PeerTable};
+use banyan_gossip::{
+    PeerId, Presence, Role, Row, TrackEntry, TrackName,
+    op::{Op, SignedOp},
+    table::PeerTable,
+};
 use banyan_tree::{Config, Context, Input, LinkSettings, Links, Message, Output, RefuseReason, SlotPool, Source, Tree};
-use serde::{Deserialize, de::value::SeqDeserializer};
 
 /// Linked with everyone but these.
 #[derive(Default)]
@@ -138,9 +141,7 @@ impl Solo {
             tracks: entry.map(|entry| (self.tree.track().clone(), entry)).into_iter().collect(),
             library: None,
         };
-        let parts: [&[u8]; 2] = [&[], &[0; 64]];
-        let signed = SignedOp::deserialize(SeqDeserializer::<_, serde::de::value::Error>::new(parts.into_iter()));
-        self.table.merge_row(self.now, row, signed.expect("an op"));
+        self.table.merge_row(self.now, SignedOp::new(Op::Row(row), [0; 64]));
     }
 
     pub fn unlink(&mut self, peer: PeerId) {
