@@ -51,6 +51,7 @@ impl Tree {
     /// Drops backups that became useless, and fills up: the grandparent, peers drawn from the table
     /// that are not fed by the parent, and siblings if there is nobody else.
     pub(crate) fn refresh_backups(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let mut rng = self.rng.fork();
         let Some((source, parent)) = self.source.zip(self.upstream.parent.as_ref()) else {
             return;
         };
@@ -61,20 +62,23 @@ impl Tree {
         let siblings = parent.siblings.clone();
         let mut clean: Vec<PeerId> = Vec::new();
         let mut doubtful: Vec<PeerId> = Vec::new();
-        let drawn = {
-            let mut rng = self.rng.fork();
-            self.with_query(now, cx, wish, |query| choice::survey(query, wanted, &mut rng)).drawn
+        let mut consider = |peers: Vec<PeerId>| {
+            for peer in peers {
+                let known = clean.contains(&peer) || doubtful.contains(&peer);
+                match self.backup_standing(now, cx, wish, peer).filter(|_| !known) {
+                    Some(Chain::Clean) => clean.push(peer),
+                    Some(Chain::Doubtful) => doubtful.push(peer),
+                    Some(Chain::Below) | None => {}
+                }
+            }
+            clean.len() < wanted
         };
-        let known = self.backups.list.iter().copied().chain(grandparent);
-        for peer in known.chain(drawn).chain(siblings) {
-            if clean.contains(&peer) || doubtful.contains(&peer) {
-                continue;
-            }
-            match self.backup_standing(now, cx, wish, peer) {
-                Some(Chain::Clean) => clean.push(peer),
-                Some(Chain::Doubtful) => doubtful.push(peer),
-                Some(Chain::Below) | None => {}
-            }
+        let known = self.backups.list.iter().copied().chain(grandparent).collect();
+        if consider(known)
+            && consider(self.with_query(now, cx, wish, |query| choice::sample(query, 2 * wanted, &mut rng)))
+        {
+            consider(self.with_query(now, cx, wish, |query| choice::survey(query, wanted, &mut rng)).drawn);
+            consider(siblings);
         }
         // The grandparent hears first that the parent is gone, and has its slot.
         if let Some(index) = clean.iter().position(|peer| Some(*peer) == grandparent) {

@@ -27,8 +27,6 @@ pub(crate) struct Moves {
 
 /// How long the table must say that the parent is gone: rows may lag behind its acceptance.
 const PARENT_GONE_PATIENCE: Duration = Duration::from_secs(1);
-/// Candidates drawn for a better place.
-const DRAWN: usize = 4;
 
 impl Moves {
     pub(crate) const fn new(now: Instant) -> Self {
@@ -152,7 +150,7 @@ impl Tree {
     fn has_place(&self, now: Instant, cx: &Context<'_>, source: Source, deepest: u8) -> bool {
         let wish = Wish { source, repair: false, deepest, avoid: None, desperate: false };
         let mut rng = self.rng.clone();
-        let ask = |query: &choice::Query<'_>| choice::survey(query, DRAWN, &mut rng);
+        let ask = |query: &choice::Query<'_>| choice::survey(query, 1, &mut rng);
         !self.with_query(now, cx, wish, ask).drawn.is_empty()
     }
 

@@ -199,13 +199,13 @@ impl Tree {
         let attempt = self.upstream.attempt.as_ref();
         if !survey.origin_live {
             StuckReason::NoOrigin
-        } else if survey.attached == 0 {
+        } else if !survey.attached {
             StuckReason::NobodyAttached
-        } else if survey.used_up > 0 {
+        } else if survey.used_up {
             attempt.and_then(|attempt| attempt.last_failure).unwrap_or(StuckReason::Unreachable)
-        } else if survey.too_deep > 0 {
+        } else if survey.too_deep {
             StuckReason::DepthLimit
-        } else if survey.below > 0 {
+        } else if survey.below {
             StuckReason::OnlyDescendants
         } else {
             StuckReason::AllFull

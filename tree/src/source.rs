@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{PeerId, Role, TrackEntry};
+use banyan_gossip::{PeerId, TrackEntry};
 use serde::{Deserialize, Serialize};
 
 /// One publication of a track. Of several, the greatest is followed: the newest epoch, then the
@@ -27,8 +27,7 @@ impl fmt::Debug for Source {
 impl Source {
     /// The publication that the entry of a peer's row belongs to.
     pub(crate) fn of(peer: PeerId, entry: &TrackEntry) -> Option<Self> {
-        let origin = if entry.role == Role::Member { entry.origin? } else { peer };
-        Some(Self { epoch: entry.epoch, origin })
+        Some(Self { epoch: entry.epoch, origin: entry.publisher(peer)? })
     }
 }
 
