@@ -1,0 +1,120 @@
+//! The checkers: what must hold after every step, and what must hold when all is quiet.
+
+mod deaths;
+mod depth;
+mod incarnations;
+mod knows;
+mod loops;
+mod objects;
+mod settled;
+mod slots;
+mod tables;
+
+use std::collections::BTreeMap;
+
+use banyan_gossip::PeerId;
+
+pub use objects::{Ledger, payload};
+
+use crate::{queue::Nanos, world::World};
+
+/// What the checkers remember.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    /// How a violation is replayed.
+    pub(crate) replay: String,
+    /// Per host, the greatest incarnation that it ever used.
+    issued: BTreeMap<u32, u64>,
+    /// Per host that somebody thinks dead although it runs: since when.
+    pub(crate) false_deaths: deaths::FalseDeaths,
+    slots_used: BTreeMap<u32, u16>,
+    loops: loops::Loops,
+    strangers: knows::Strangers,
+    rows: incarnations::Rows,
+    /// Hosts that are leaving.
+    leaving: std::collections::BTreeSet<u32>,
+    /// Hosts that lie: what others believe of them proves nothing.
+    pub(crate) liars: std::collections::BTreeSet<u32>,
+    pub(crate) ledger: Ledger,
+}
+
+impl Checks {
+    pub(crate) fn born(&mut self, host: u32, incarnation: u64) {
+        let issued = self.issued.entry(host).or_default();
+        *issued = (*issued).max(incarnation);
+        self.leaving.remove(&host);
+    }
+
+    pub(crate) fn leaving(&mut self, host: u32) {
+        self.leaving.insert(host);
+    }
+
+    pub(crate) fn died(&mut self, host: u32) {
+        self.slots_used.remove(&host);
+        self.loops.forget(host);
+        self.strangers.forget(host);
+        self.rows.forget(host);
+        self.false_deaths.forget(host);
+        self.ledger.died(host);
+    }
+}
+
+impl World {
+    /// Ends the run with one line that says what is wrong and how to see it again.
+    ///
+    /// # Panics
+    /// Always.
+    pub fn violated(&self, what: &str) -> ! {
+        panic!("{what} (at {:.3} s); replay: {}", self.now as f64 / 1e9, self.checks.replay);
+    }
+
+    /// What a violation says to do to see it again.
+    pub fn set_replay(&mut self, replay: String) {
+        self.checks.replay = replay;
+    }
+
+    /// The host lies from now on: nobody is held to what it says.
+    pub fn expect_lies_of(&mut self, host: u32) {
+        self.checks.liars.insert(host);
+    }
+
+    /// What was published, and what became of it.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.checks.ledger
+    }
+
+    pub(crate) fn check_step(&mut self, host: u32) {
+        if self.mesh(host).is_none() || self.checks.liars.contains(&host) {
+            return;
+        }
+        for (_, tree) in self.mesh(host).expect("it runs").trees() {
+            tree.assert_invariants();
+        }
+        self.check_slots(host);
+        self.check_depth(host);
+        self.check_loops(host);
+        self.check_parent_knows(host);
+    }
+
+    pub(crate) fn check_gossip_event(&mut self, host: u32, event: &banyan_gossip::Event) {
+        use banyan_gossip::Event;
+        match event {
+            Event::Joined { peer, .. } | Event::Updated { peer } | Event::Refuted { peer } => {
+                self.check_row(host, peer);
+                self.on_alive(host, peer);
+            }
+            Event::Died { peer, .. } => self.on_declared_dead(host, peer),
+            Event::Suspected { .. } | Event::Left { .. } => {}
+        }
+    }
+
+    pub(crate) fn name(&self, peer: &PeerId) -> String {
+        crate::world::host_of(self, peer).map_or_else(|| peer.short(), |host| host.to_string())
+    }
+}
+
+/// How long ago.
+pub(crate) const fn since(now: Nanos, then: Nanos) -> Nanos {
+    now.saturating_sub(then)
+}

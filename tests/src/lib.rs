@@ -1,1 +1,0 @@
-//! Tests of Banyan that cross crates; see `tests/`.
