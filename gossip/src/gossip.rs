@@ -1,7 +1,7 @@
 //! The machine that keeps the table.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,13 +10,19 @@ use crate::{
     Keys, PeerId, Presence, Row,
     io::{Applied, Config, Event, Input, LocalPeer, Output, Reason},
     message::Message,
-    op::{Claim, INCARNATION_MAX, Op, OpId, SignedOp},
+    op::{INCARNATION_MAX, Op, OpId, SignedOp},
     own_row::OwnRow,
     recent::Recent,
-    suspicion::{Accused, Suspicions},
+    suspicion::Suspicions,
     sync::{Shared, ops_messages},
     table::{Entry, PeerTable, Status},
 };
+
+mod liveness;
+mod push;
+
+use liveness::Health;
+use push::Push;
 
 /// What an author may still publish: a token an op.
 #[derive(Debug, Clone, Copy)]
@@ -36,12 +42,9 @@ pub struct Gossip {
     rng: fastrand::Rng,
     table: PeerTable,
     own: OwnRow,
-    links: BTreeSet<PeerId>,
+    push: Push,
     suspicions: Suspicions,
-    /// News to push, with whom it came from.
-    pending: VecDeque<(SignedOp, Option<PeerId>)>,
-    push_at: Option<Instant>,
-    last_push: Option<Instant>,
+    health: Health,
     sync_at: Instant,
     bury_at: Instant,
     rates: BTreeMap<PeerId, Bucket>,
@@ -49,8 +52,6 @@ pub struct Gossip {
     outputs: VecDeque<Output>,
 }
 
-/// Most news waiting to be pushed; beyond it the oldest is left to anti-entropy.
-const PENDING_MAX: usize = 4096;
 /// Between two looks for tombstones whose life is over.
 const BURY_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -76,11 +77,9 @@ impl Gossip {
             rng,
             table,
             own: OwnRow::new(),
-            links: BTreeSet::new(),
+            push: Push::default(),
             suspicions: Suspicions::default(),
-            pending: VecDeque::new(),
-            push_at: None,
-            last_push: None,
+            health: Health::new(now),
             sync_at,
             bury_at: now + BURY_INTERVAL,
             rates: BTreeMap::new(),
@@ -105,12 +104,14 @@ impl Gossip {
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         match input {
             Input::LinkUp { peer } => {
-                self.links.insert(peer);
+                self.push.add_link(peer);
                 self.clear_suspicion(now, peer);
+                self.tell_accusation(peer);
                 self.open_sync(now, peer);
             }
             Input::LinkDown { peer, graceful } => {
-                if self.links.remove(&peer) {
+                if self.push.remove_link(&peer) {
+                    self.find_feeds();
                     self.stop_sparing(now, peer);
                     if !graceful {
                         self.lose_touch(now, peer);
@@ -118,7 +119,7 @@ impl Gossip {
                 }
             }
             Input::Unreachable { peer } => {
-                if !self.links.contains(&peer) {
+                if !self.push.is_linked(&peer) {
                     self.lose_touch(now, peer);
                 }
             }
@@ -136,15 +137,16 @@ impl Gossip {
     /// When [`Gossip::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let optional = [self.push_at, self.own.due(), self.suspicions.deadline()];
+        let optional = [self.push.due(), self.own.due(), self.suspicions.deadline()];
         optional.into_iter().flatten().chain([self.sync_at, self.bury_at]).min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Some(late) = self.poll_timeout().map(|due| now.saturating_duration_since(due))
-            && late > self.config.starved
-        {
+        let late = self.poll_timeout().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
+        let starved = late > self.config.starved;
+        self.health.on_timer(now, starved, self.config.suspicion.max);
+        if starved {
             self.suspicions.extend(late);
         }
         while let Some((peer, incarnation, dead)) = self.suspicions.take_due(now) {
@@ -154,7 +156,7 @@ impl Gossip {
         }
         if self.sync_at <= now {
             self.sync_at = now + draw(&mut self.rng, self.config.sync_interval);
-            if let Some(peer) = self.rng.choice(self.links.iter().copied().collect::<Vec<_>>()) {
+            if let Some(peer) = self.rng.choice(self.push.links().collect::<Vec<_>>()) {
                 self.open_sync(now, peer);
             }
         }
@@ -178,8 +180,8 @@ impl Gossip {
             return;
         }
         // Late words of a link that broke prove nothing.
-        if self.links.contains(&from) {
-            self.clear_suspicion(now, from);
+        if self.push.is_linked(&from) && self.clear_suspicion(now, from) {
+            self.tell_accusation(from);
         }
         let answers = match message {
             Message::Ops(ops) => {
@@ -190,9 +192,19 @@ impl Gossip {
             }
             Message::Buckets(hashes) => self.shared(now).answer_buckets(&hashes),
             Message::Digest(digest) => self.shared(now).answer_digest(&digest),
+            Message::Prune => {
+                self.push.silence(&from);
+                return;
+            }
+            Message::Graft => {
+                if self.push.unsilence(&from) {
+                    self.open_sync(now, from);
+                }
+                return;
+            }
         };
         for message in answers {
-            self.outputs.push_back(Output::Send { to: from, message });
+            self.send(from, message);
         }
     }
 
@@ -202,7 +214,19 @@ impl Gossip {
 
     fn open_sync(&mut self, now: Instant, peer: PeerId) {
         let message = self.shared(now).opening(self.config.full_digest_max);
-        self.outputs.push_back(Output::Send { to: peer, message });
+        self.send(peer, message);
+    }
+
+    /// Sees to it that enough links feed this node, if there are as many.
+    fn find_feeds(&mut self) {
+        while let Some(peer) = self.push.lacks_feed(self.config.feeds, &mut self.rng) {
+            self.graft(peer);
+        }
+    }
+
+    fn graft(&mut self, peer: PeerId) {
+        self.push.graft(&peer);
+        self.send(peer, Message::Graft);
     }
 
     // --- Ops ---------------------------------------------------------------------------------
@@ -215,8 +239,29 @@ impl Gossip {
         if !op.is_within_bounds() {
             return Applied::Rejected(Reason::OutOfBounds);
         }
+        let id = op.id();
+        let applied = self.take(now, from, op, &signed);
+        if let Some(from) = from {
+            self.judge_feed(now, from, id, applied);
+        }
+        applied
+    }
+
+    /// Prunes a link that brings what enough others have brought, and grafts one that brings by
+    /// anti-entropy what the others should have pushed.
+    fn judge_feed(&mut self, now: Instant, from: PeerId, id: OpId, applied: Applied) {
+        match applied {
+            Applied::Applied if self.push.on_first(now, &from, id) => self.graft(from),
+            Applied::AlreadySeen | Applied::Stale if self.push.on_copy(now, &from, id, self.config.feeds) => {
+                self.send(from, Message::Prune);
+            }
+            _ => {}
+        }
+    }
+
+    fn take(&mut self, now: Instant, from: Option<PeerId>, op: &Op, signed: &SignedOp) -> Applied {
         // What is known need not be verified.
-        match self.is_news(op, &signed) {
+        match self.is_news(op, signed) {
             Applied::Applied => {}
             known => {
                 self.contradict(from, op);
@@ -236,12 +281,12 @@ impl Gossip {
         self.contradict(from, op);
         match op {
             Op::Row(row) if row.peer == self.me => self.outbid(now, row.incarnation),
-            Op::Row(row) => self.take_row(now, from, row, &signed),
+            Op::Row(row) => self.take_row(now, row, signed),
             Op::Suspicion(claim) | Op::Death(claim) if claim.suspect == self.me => {
                 self.outbid(now, claim.suspect_incarnation);
             }
-            Op::Suspicion(claim) => return self.take_suspicion(now, from, claim, &signed),
-            Op::Death(claim) => self.take_death(now, from, claim, &signed),
+            Op::Suspicion(claim) => return self.take_suspicion(now, claim, signed),
+            Op::Death(claim) => self.take_death(now, claim, signed),
         }
         Applied::Applied
     }
@@ -262,10 +307,10 @@ impl Gossip {
         if let (Op::Row(row), Some(to)) = (op, from)
             && let Some((claim, signed)) = self.table.entry(&row.peer).and_then(Entry::death)
             && claim.suspect_incarnation >= row.incarnation
-            && self.links.contains(&to)
+            && self.push.is_linked(&to)
         {
             let message = Message::Ops(vec![signed.clone()]);
-            self.outputs.push_back(Output::Send { to, message });
+            self.send(to, message);
         }
     }
 
@@ -311,11 +356,11 @@ impl Gossip {
         }
     }
 
-    fn take_row(&mut self, now: Instant, from: Option<PeerId>, row: &Row, signed: &SignedOp) {
+    fn take_row(&mut self, now: Instant, row: &Row, signed: &SignedOp) {
         let (peer, incarnation) = (row.peer, row.incarnation);
         let before = self.table.status(&peer);
         if before.is_none() && row.presence == Presence::Alive && !self.make_room(&peer, signed) {
-            self.push_later(now, signed.clone(), from);
+            self.push_later(now, signed);
             return;
         }
         let reborn = self.table.entry(&peer).is_some_and(|entry| entry.row_version().0 < incarnation);
@@ -334,45 +379,7 @@ impl Gossip {
             Some(Status::Alive | Status::Suspect) => self.event(Event::Updated { peer }),
             _ => {}
         }
-        self.push_later(now, signed.clone(), from);
-    }
-
-    fn take_suspicion(&mut self, now: Instant, from: Option<PeerId>, claim: &Claim, signed: &SignedOp) -> Applied {
-        let Claim { id, suspect, suspect_incarnation } = *claim;
-        let own = id.author == self.me;
-        let config = self.config.suspicion;
-        match self.suspicions.accuse(now, &config, suspect, suspect_incarnation, id.author, own) {
-            Accused::Known => return Applied::AlreadySeen,
-            // Our own link says that it is there.
-            Accused::First if !own && self.links.contains(&suspect) => {
-                self.suspicions.clear(now, &config, &suspect);
-            }
-            Accused::First => {
-                self.table.set_suspect(now, suspect, true);
-                self.event(Event::Suspected { peer: suspect, by: id.author });
-            }
-            Accused::Confirmed => {}
-        }
-        self.push_later(now, signed.clone(), from);
-        Applied::Applied
-    }
-
-    fn take_death(&mut self, now: Instant, from: Option<PeerId>, claim: &Claim, signed: &SignedOp) {
-        let peer = claim.suspect;
-        let before = self.table.status(&peer);
-        let spare = self.links.contains(&peer);
-        self.table.merge_death(now, signed.clone(), spare);
-        match (before, self.table.status(&peer)) {
-            (Some(Status::Alive | Status::Suspect), Some(Status::Dead)) => {
-                self.suspicions.forget(&peer);
-                self.event(Event::Died { peer, incarnation: claim.suspect_incarnation });
-            }
-            (Some(Status::Alive), Some(Status::Suspect)) => {
-                self.event(Event::Suspected { peer, by: claim.id.author });
-            }
-            _ => {}
-        }
-        self.push_later(now, signed.clone(), from);
+        self.push_later(now, signed);
     }
 
     /// Somebody speaks of this node under an incarnation that is not below its own: rise above it.
@@ -381,47 +388,6 @@ impl Gossip {
         self.version = 0;
         self.outputs.push_back(Output::PersistIncarnation(self.incarnation));
         self.own.hurry(now);
-    }
-
-    // --- Liveness ----------------------------------------------------------------------------
-
-    fn stop_sparing(&mut self, now: Instant, peer: PeerId) {
-        let before = self.table.status(&peer);
-        self.table.unspare(now, peer);
-        if before.is_some_and(Status::is_live) && self.table.status(&peer) == Some(Status::Dead) {
-            self.suspicions.forget(&peer);
-            let incarnation = self.table.entry(&peer).map_or(0, |entry| entry.row_version().0);
-            self.event(Event::Died { peer, incarnation });
-        }
-    }
-
-    fn lose_touch(&mut self, now: Instant, peer: PeerId) {
-        if self.presence == Presence::Left {
-            return;
-        }
-        let Some(incarnation) = self.table.live(&peer).map(|row| row.incarnation) else {
-            return;
-        };
-        let claim = self.claim(peer, incarnation);
-        self.publish(now, Op::Suspicion(claim));
-    }
-
-    fn declare_dead(&mut self, now: Instant, peer: PeerId, incarnation: u64) {
-        if self.table.live(&peer).is_some_and(|row| row.incarnation <= incarnation) {
-            let claim = self.claim(peer, incarnation);
-            self.publish(now, Op::Death(claim));
-        }
-    }
-
-    fn claim(&mut self, suspect: PeerId, suspect_incarnation: u64) -> Claim {
-        Claim { id: self.next_id(), suspect, suspect_incarnation }
-    }
-
-    fn clear_suspicion(&mut self, now: Instant, peer: PeerId) {
-        if self.suspicions.clear(now, &self.config.suspicion, &peer) {
-            self.table.set_suspect(now, peer, false);
-            self.event(Event::Refuted { peer });
-        }
     }
 
     // --- Publishing --------------------------------------------------------------------------
@@ -436,10 +402,10 @@ impl Gossip {
         match signed.op() {
             Some(Op::Row(_)) => {
                 self.table.merge_row(now, signed.clone());
-                self.push_later(now, signed, None);
+                self.push_later(now, &signed);
             }
-            Some(Op::Suspicion(claim)) => drop(self.take_suspicion(now, None, claim, &signed)),
-            Some(Op::Death(claim)) => self.take_death(now, None, claim, &signed),
+            Some(Op::Suspicion(claim)) => drop(self.take_suspicion(now, claim, &signed)),
+            Some(Op::Death(claim)) => self.take_death(now, claim, &signed),
             None => {}
         }
     }
@@ -453,32 +419,26 @@ impl Gossip {
         let row = self.own.body.to_row(id, self.presence);
         self.publish(now, Op::Row(row));
         if self.presence == Presence::Left {
-            self.push_at = Some(now);
+            self.push.hurry(now);
         }
     }
 
-    fn push_later(&mut self, now: Instant, op: SignedOp, from: Option<PeerId>) {
-        if self.pending.len() == PENDING_MAX {
-            self.pending.pop_front();
+    fn push_later(&mut self, now: Instant, signed: &SignedOp) {
+        if let Some(op) = signed.op() {
+            self.push.queue(now, self.config.coalesce, op.id(), signed.clone());
         }
-        self.pending.push_back((op, from));
-        // At once after a pause, else together with what else comes.
-        let earliest = self.last_push.map_or(now, |last| (last + self.config.coalesce).max(now));
-        self.push_at.get_or_insert(earliest);
     }
 
     fn push_if_due(&mut self, now: Instant) {
-        if self.push_at.is_none_or(|at| at > now) {
-            return;
-        }
-        (self.push_at, self.last_push) = (None, Some(now));
-        for link in &self.links {
-            let news = self.pending.iter().filter(|(_, from)| from.as_ref() != Some(link));
-            for message in ops_messages(news.map(|(op, _)| op.clone()).collect()) {
-                self.outputs.push_back(Output::Send { to: *link, message });
+        for (peer, news) in self.push.take_due(now, &self.me) {
+            for message in ops_messages(news) {
+                self.send(peer, message);
             }
         }
-        self.pending.clear();
+    }
+
+    fn send(&mut self, to: PeerId, message: Message) {
+        self.outputs.push_back(Output::Send { to, message });
     }
 
     fn event(&mut self, event: Event) {
@@ -509,11 +469,11 @@ impl Gossip {
             return true;
         }
         self.turned_away.insert(signed.fingerprint());
-        if !self.links.contains(newcomer) && self.rng.u8(..16) != 0 {
+        if !self.push.is_linked(newcomer) && self.rng.u8(..16) != 0 {
             return false;
         }
         let live = self.table.iter_live().map(|row| row.peer);
-        let spare: Vec<PeerId> = live.filter(|peer| *peer != self.me && !self.links.contains(peer)).collect();
+        let spare: Vec<PeerId> = live.filter(|peer| *peer != self.me && !self.push.is_linked(peer)).collect();
         if let Some(peer) = self.rng.choice(spare) {
             self.suspicions.forget(&peer);
             if let Some(signed) = self.table.entry(&peer).and_then(Entry::signed_row) {

@@ -20,6 +20,8 @@ pub struct Config {
     pub mesh: MeshName,
     /// New ops wait this long for others after a push.
     pub coalesce: Duration,
+    /// Links that are to bring the news of others: about as often each op comes in.
+    pub feeds: usize,
     /// Between two publications of the own row, unless urgent.
     pub row_interval: Duration,
     /// Between two rounds of anti-entropy, drawn between these.
@@ -45,6 +47,7 @@ impl Config {
         Self {
             mesh,
             coalesce: Duration::from_millis(20),
+            feeds: 2,
             row_interval: Duration::from_millis(250),
             sync_interval: (Duration::from_secs(10), Duration::from_secs(30)),
             full_digest_max: 100,

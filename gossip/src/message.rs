@@ -25,6 +25,12 @@ pub enum Message {
     /// What the sender has.
     #[serde(rename = "d")]
     Digest(Digest),
+    /// Do not push to the sender what others wrote: enough links bring it.
+    #[serde(rename = "p")]
+    Prune,
+    /// Push everything to the sender again, and compare tables.
+    #[serde(rename = "g")]
+    Graft,
 }
 
 /// What the sender has in some buckets.
@@ -62,6 +68,7 @@ impl Message {
                 digest.entries.len() <= DIGEST_ENTRIES_MAX
                     && digest.buckets.as_ref().is_none_or(|buckets| buckets.len() <= BUCKETS)
             }
+            Self::Prune | Self::Graft => true,
         }
     }
 }

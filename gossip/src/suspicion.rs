@@ -9,10 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::PeerId;
+use crate::{
+    PeerId,
+    op::{Claim, SignedOp},
+};
 
-/// Most accusers remembered a suspect.
-const ACCUSERS_MAX: usize = 8;
 /// Most suspects at a time.
 const SUSPECTS_MAX: usize = 4096;
 
@@ -23,10 +24,18 @@ pub struct SuspicionConfig {
     pub min: Duration,
     /// With none.
     pub max: Duration,
-    /// Confirmations that bring the time down to `min`.
+    /// Confirmations that bring the time down to `min`; more are not passed on.
     pub confirmations: u32,
-    /// What those wait longer who only heard of it.
+    /// What those wait longer who only heard of it, drawn between this and twice as long: were it
+    /// the same for all, the whole mesh would certify the death at once.
     pub hearsay: Duration,
+}
+
+impl SuspicionConfig {
+    /// The times of a node that is `factor` times slower than it should be.
+    pub(crate) fn slowed(self, factor: u32) -> Self {
+        Self { min: self.min * factor, max: self.max * factor, hearsay: self.hearsay * factor, ..self }
+    }
 }
 
 impl Default for SuspicionConfig {
@@ -44,24 +53,26 @@ impl Default for SuspicionConfig {
 struct Suspicion {
     incarnation: u64,
     accusers: BTreeSet<PeerId>,
+    /// What the first of them said, for the suspect to hear.
+    accusation: SignedOp,
     /// Whether this node lost touch itself.
     own: bool,
     /// Direct evidence has shown that the suspect is there; kept so that the same accusation does
     /// not raise it again.
     cleared: bool,
     since: Instant,
+    /// What this node waits longer if it only heard of it.
+    hearsay: Duration,
     deadline: Instant,
 }
 
 /// What an accusation changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Accused {
-    /// The peer was not suspected before.
-    First,
-    /// Somebody else says so too.
-    Confirmed,
-    /// Nothing new.
-    Known,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Accused {
+    /// The peer is under suspicion and was not before.
+    pub(crate) raised: bool,
+    /// Others should know: those who said so before were too few.
+    pub(crate) news: bool,
 }
 
 /// All suspicions of a node.
@@ -72,50 +83,57 @@ pub(crate) struct Suspicions {
 }
 
 impl Suspicions {
-    /// Somebody has lost touch with an incarnation of a peer.
+    /// Somebody has lost touch with an incarnation of a peer; `own`: this node itself.
     pub(crate) fn accuse(
         &mut self,
         now: Instant,
         config: &SuspicionConfig,
-        peer: PeerId,
-        incarnation: u64,
-        accuser: PeerId,
+        claim: &Claim,
+        signed: &SignedOp,
         own: bool,
+        rng: &mut fastrand::Rng,
     ) -> Accused {
+        let Claim { id, suspect: peer, suspect_incarnation: incarnation } = *claim;
         if self.suspects.get(&peer).is_some_and(|suspicion| suspicion.incarnation < incarnation) {
             self.forget(&peer);
         }
-        let full = self.suspects.len() >= SUSPECTS_MAX;
-        let Some(suspicion) = self.suspects.get_mut(&peer) else {
-            if full {
-                return Accused::Known;
-            }
-            let accusers = BTreeSet::from([accuser]);
-            let mut suspicion = Suspicion { incarnation, accusers, own, cleared: false, since: now, deadline: now };
-            suspicion.deadline = now + patience(config, &suspicion);
-            self.deadlines.insert((suspicion.deadline, peer));
-            self.suspects.insert(peer, suspicion);
-            return Accused::First;
-        };
-        let known = suspicion.accusers.contains(&accuser) || suspicion.accusers.len() == ACCUSERS_MAX;
-        if suspicion.incarnation > incarnation || (known && !own) {
-            return Accused::Known;
+        let first = !self.suspects.contains_key(&peer);
+        if first && self.suspects.len() >= SUSPECTS_MAX {
+            return Accused::default();
         }
-        suspicion.accusers.insert(accuser);
-        let raised = own && std::mem::take(&mut suspicion.cleared);
+        let suspicion = self.suspects.entry(peer).or_insert_with(|| Suspicion {
+            incarnation,
+            accusers: BTreeSet::new(),
+            accusation: signed.clone(),
+            own,
+            cleared: false,
+            since: now,
+            hearsay: config.hearsay.mul_f64(1.0 + rng.f64()),
+            deadline: now,
+        });
+        let enough = suspicion.accusers.len() > config.confirmations as usize;
+        let known = suspicion.accusers.contains(&id.author);
+        if suspicion.incarnation > incarnation || ((known || enough) && !own) {
+            return Accused::default();
+        }
+        let raised = first || (own && std::mem::take(&mut suspicion.cleared));
         if raised {
             suspicion.since = now;
+        }
+        if !enough {
+            suspicion.accusers.insert(id.author);
         }
         suspicion.own |= own;
         let deadline = suspicion.since + patience(config, suspicion);
         self.deadlines.remove(&(suspicion.deadline, peer));
         suspicion.deadline = deadline;
         self.deadlines.insert((deadline, peer));
-        match (suspicion.cleared, raised, known) {
-            (false, true, _) => Accused::First,
-            (_, _, true) => Accused::Known,
-            _ => Accused::Confirmed,
-        }
+        Accused { raised, news: !enough && (raised || !known) }
+    }
+
+    /// What is said of a peer, cleared or not.
+    pub(crate) fn accusation(&self, peer: &PeerId) -> Option<&SignedOp> {
+        self.suspects.get(peer).map(|suspicion| &suspicion.accusation)
     }
 
     /// The peer is there after all. Returns whether it was under suspicion.
@@ -170,5 +188,5 @@ fn patience(config: &SuspicionConfig, suspicion: &Suspicion) -> Duration {
     let confirmed = suspicion.accusers.len().saturating_sub(1) as f64;
     let share = ((confirmed + 1.0).ln() / (f64::from(config.confirmations) + 1.0).ln()).min(1.0);
     let waited = config.max - (config.max - config.min).mul_f64(share);
-    if suspicion.own { waited } else { waited + config.hearsay }
+    if suspicion.own { waited } else { waited + suspicion.hearsay }
 }

@@ -291,6 +291,121 @@ fn a_certified_death_counts_once_the_link_is_gone() {
     assert_eq!(events.iter().filter(|(_, event)| matches!(event, Event::Died { .. })).count(), 1);
 }
 
+fn suspicion(author: u16, suspect: u16, incarnation: u64) -> SignedOp {
+    signed(&Op::Suspicion(claim(author, 1, suspect, incarnation)))
+}
+
+/// How often an op was sent to a peer.
+fn sent_to(outputs: &[Output], index: u16, op: &SignedOp) -> usize {
+    let ops = |output: &Output| match output {
+        Output::Send { to, message: Message::Ops(ops) } if *to == peer(index) => ops.clone(),
+        _ => Vec::new(),
+    };
+    outputs.iter().flat_map(ops).filter(|sent| sent == op).count()
+}
+
+#[test]
+fn enough_accusers_are_enough() {
+    let now = Instant::now();
+    let mut a = machine(1, now);
+    a.apply(now, None, row(50, 1, 1));
+    a.handle_input(now, Input::LinkUp { peer: peer(2) });
+    let applied = (10..20).filter(|author| a.apply(now, None, suspicion(*author, 50, 1)) == Applied::Applied);
+    assert_eq!(applied.count() as u32, config().suspicion.confirmations + 1);
+    // Its own voice would say nothing new, yet it acts on what it saw itself.
+    outputs(&mut a);
+    a.handle_input(now + Duration::from_millis(30), Input::Unreachable { peer: peer(50) });
+    let own = |op: &SignedOp| (10..20).all(|author| *op != suspicion(author, 50, 1)) && *op != row(50, 1, 1);
+    let said = outputs(&mut a).into_iter().filter_map(|output| match output {
+        Output::Send { message: Message::Ops(ops), .. } => Some(ops),
+        _ => None,
+    });
+    assert_eq!(said.flatten().filter(own).count(), 0);
+    a.handle_timeout(now + config().suspicion.min + Duration::from_millis(30));
+    assert_eq!(a.table().status(&peer(50)), Some(Status::Dead));
+}
+
+#[test]
+fn a_suspect_hears_of_it_from_whoever_is_linked_to_it_c8() {
+    let now = Instant::now();
+    let mut a = machine(1, now);
+    a.apply(now, None, row(50, 1, 1));
+    a.apply(now, None, suspicion(3, 50, 1));
+    let later = now + Duration::from_secs(1);
+    a.handle_timeout(later);
+    outputs(&mut a);
+    a.handle_input(later, Input::LinkUp { peer: peer(50) });
+    assert_eq!(sent_to(&outputs(&mut a), 50, &suspicion(3, 50, 1)), 1);
+    assert_eq!(a.table().status(&peer(50)), Some(Status::Alive));
+    // Once is enough.
+    a.handle_input(later, Input::Message { from: peer(50), message: Message::Ops(Vec::new()) });
+    assert_eq!(sent_to(&outputs(&mut a), 50, &suspicion(3, 50, 1)), 0);
+}
+
+#[test]
+fn a_starved_node_gives_suspects_more_time() {
+    let now = Instant::now();
+    let mut a = machine(1, now);
+    a.apply(now, None, row(50, 1, 1));
+    a.handle_timeout(a.poll_timeout().expect("there is a timer") + 2 * config().starved);
+    let late = now + Duration::from_secs(60);
+    a.handle_timeout(late);
+    a.handle_input(late, Input::Unreachable { peer: peer(50) });
+    a.handle_timeout(late + config().suspicion.max);
+    assert_eq!(a.table().status(&peer(50)), Some(Status::Suspect));
+}
+
+#[test]
+fn nobody_is_silenced_by_one_who_repeats_itself() {
+    let now = Instant::now();
+    let mut a = machine(1, now);
+    for index in 2..5 {
+        a.handle_input(now, Input::LinkUp { peer: peer(index) });
+    }
+    outputs(&mut a);
+    let message = |from| Input::Message { from: peer(from), message: Message::Ops(vec![row(50, 1, 1)]) };
+    let prunes = |a: &mut Gossip| -> Vec<PeerId> {
+        let prune = |output| match output {
+            Output::Send { to, message: Message::Prune } => Some(to),
+            _ => None,
+        };
+        outputs(a).into_iter().filter_map(prune).collect()
+    };
+    for from in [2, 2, 2, 3, 3] {
+        a.handle_input(now, message(from));
+    }
+    assert!(prunes(&mut a).is_empty());
+    // The third to bring it is one too many, and is told so once.
+    a.handle_input(now, message(4));
+    a.handle_input(now, message(4));
+    assert_eq!(prunes(&mut a), [peer(4)]);
+    // When one of the others is gone, it is asked again.
+    a.handle_input(now, Input::LinkDown { peer: peer(2), graceful: true });
+    let graft = Output::Send { to: peer(4), message: Message::Graft };
+    assert!(outputs(&mut a).contains(&graft));
+}
+
+#[test]
+fn the_silenced_still_hear_what_is_ones_own() {
+    let now = Instant::now();
+    let mut a = machine(1, now);
+    a.handle_input(now, Input::LinkUp { peer: peer(2) });
+    a.handle_input(now, Input::Message { from: peer(2), message: Message::Prune });
+    outputs(&mut a);
+    let news = Input::Message { from: peer(3), message: Message::Ops(vec![row(50, 1, 1)]) };
+    a.handle_input(now + Duration::from_secs(1), news);
+    assert_eq!(sent_to(&outputs(&mut a), 2, &row(50, 1, 1)), 0);
+    a.handle_input(now + Duration::from_secs(2), Input::Update(RowBody { capacity: 9, free: 0, ..RowBody::default() }));
+    let to_2 = |output: &Output| matches!(output, Output::Send { to, message: Message::Ops(_) } if *to == peer(2));
+    assert!(outputs(&mut a).iter().any(to_2));
+    // Asked again, it compares tables and pushes.
+    a.handle_input(now + Duration::from_secs(3), Input::Message { from: peer(2), message: Message::Graft });
+    assert!(outputs(&mut a).iter().any(|output| matches!(output, Output::Send { message: Message::Digest(_), .. })));
+    let news = Input::Message { from: peer(3), message: Message::Ops(vec![row(51, 1, 1)]) };
+    a.handle_input(now + Duration::from_secs(4), news);
+    assert_eq!(sent_to(&outputs(&mut a), 2, &row(51, 1, 1)), 1);
+}
+
 #[test]
 fn who_has_left_accuses_nobody() {
     let mut now = Instant::now();

@@ -1,0 +1,187 @@
+//! Who is pushed to: news waiting to go out, and the links that feed one another.
+//!
+//! Flooding brings each op to a node once a link. So each node lets a few links *feed* it and asks
+//! the rest to be silent, as in Plumtree (Leitão et al. 2007, "Epidemic Broadcast Trees"), but with
+//! a redundancy of two or more instead of announcements of what was not sent. Whoever brings an op
+//! when enough others have brought it already is pruned; what it writes itself it sends in any case.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    PeerId,
+    op::{OpId, SignedOp},
+};
+
+/// Most news waiting to be pushed; beyond it the oldest is left to anti-entropy.
+const PENDING_MAX: usize = 4096;
+/// Ops of which it is remembered who brought them; about 100 bytes each, and 32 a bringer.
+const HEARD_MAX: usize = 2048;
+/// Most bringers remembered of an op.
+const BRINGERS_MAX: usize = 16;
+/// What a pruned link pushed before it knew has come in after this long.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
+
+/// A link, as far as pushing goes. The two directions know nothing of each other.
+#[derive(Debug, Default)]
+struct Link {
+    /// It asked not to be pushed what others wrote.
+    silenced: bool,
+    /// When this node asked that of it.
+    pruned: Option<Instant>,
+}
+
+/// The links and what waits to go out over them.
+#[derive(Debug, Default)]
+pub(super) struct Push {
+    links: BTreeMap<PeerId, Link>,
+    pending: VecDeque<(OpId, SignedOp)>,
+    heard: Heard,
+    due: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Push {
+    /// A link that is new feeds, and is fed.
+    pub(super) fn add_link(&mut self, peer: PeerId) {
+        self.links.insert(peer, Link::default());
+    }
+
+    /// Returns whether there was one.
+    pub(super) fn remove_link(&mut self, peer: &PeerId) -> bool {
+        self.links.remove(peer).is_some()
+    }
+
+    pub(super) fn is_linked(&self, peer: &PeerId) -> bool {
+        self.links.contains_key(peer)
+    }
+
+    pub(super) fn links(&self) -> impl Iterator<Item = PeerId> {
+        self.links.keys().copied()
+    }
+
+    // --- Feeds -------------------------------------------------------------------------------
+
+    /// A link asks not to be pushed what others wrote.
+    pub(super) fn silence(&mut self, peer: &PeerId) {
+        if let Some(link) = self.links.get_mut(peer) {
+            link.silenced = true;
+        }
+    }
+
+    /// A link asks to be pushed everything again. Returns whether it was not.
+    pub(super) fn unsilence(&mut self, peer: &PeerId) -> bool {
+        self.links.get_mut(peer).is_some_and(|link| std::mem::take(&mut link.silenced))
+    }
+
+    /// A link brought an op that was news. Returns whether it was pruned long ago: then those who
+    /// feed this node should have brought it before.
+    pub(super) fn on_first(&mut self, now: Instant, from: &PeerId, id: OpId) -> bool {
+        self.heard.insert(id);
+        self.heard.add(from, &id);
+        let pruned = self.links.get(from).and_then(|link| link.pruned);
+        id.author != *from && pruned.is_some_and(|at| now.saturating_duration_since(at) > IN_FLIGHT)
+    }
+
+    /// A link brought an op that was known. Returns whether to prune it, at most once until
+    /// [`Push::graft`]: `feeds` others that feed this node brought it before.
+    pub(super) fn on_copy(&mut self, now: Instant, from: &PeerId, id: OpId, feeds: usize) -> bool {
+        let feeding = |peer: &&PeerId| self.links.get(*peer).is_some_and(|link| link.pruned.is_none());
+        let before = self.heard.by(&id).iter().filter(|peer| *peer != from).filter(feeding).count();
+        self.heard.add(from, &id);
+        let Some(link) = self.links.get_mut(from) else {
+            return false;
+        };
+        let prune = before >= feeds && id.author != *from && link.pruned.is_none();
+        if prune {
+            link.pruned = Some(now);
+        }
+        prune
+    }
+
+    /// This node asks a link to feed it again.
+    pub(super) fn graft(&mut self, peer: &PeerId) {
+        if let Some(link) = self.links.get_mut(peer) {
+            link.pruned = None;
+        }
+    }
+
+    /// A link that is to feed this node again, for fewer than `feeds` do.
+    pub(super) fn lacks_feed(&self, feeds: usize, rng: &mut fastrand::Rng) -> Option<PeerId> {
+        let pruned: Vec<PeerId> =
+            self.links.iter().filter(|(_, link)| link.pruned.is_some()).map(|(peer, _)| *peer).collect();
+        if self.links.len() - pruned.len() >= feeds { None } else { rng.choice(pruned) }
+    }
+
+    // --- News --------------------------------------------------------------------------------
+
+    /// Something is to go out: at once after a pause, else together with what else comes.
+    pub(super) fn queue(&mut self, now: Instant, coalesce: Duration, id: OpId, op: SignedOp) {
+        if self.pending.len() == PENDING_MAX {
+            self.pending.pop_front();
+        }
+        self.pending.push_back((id, op));
+        let earliest = self.last.map_or(now, |last| (last + coalesce).max(now));
+        self.due.get_or_insert(earliest);
+    }
+
+    /// Everything goes out as soon as possible.
+    pub(super) const fn hurry(&mut self, now: Instant) {
+        self.due = Some(now);
+    }
+
+    pub(super) const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// What is due, link by link. What this node wrote goes to everybody, so that nobody's news
+    /// can get stuck; what others wrote to those who want it and did not bring it.
+    pub(super) fn take_due(&mut self, now: Instant, me: &PeerId) -> Vec<(PeerId, Vec<SignedOp>)> {
+        if self.due.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        (self.due, self.last) = (None, Some(now));
+        let pending = std::mem::take(&mut self.pending);
+        let wants = |peer: &PeerId, link: &Link, id: &OpId| {
+            id.author == *me || (!link.silenced && id.author != *peer && !self.heard.by(id).contains(peer))
+        };
+        let news = |(peer, link): (&PeerId, &Link)| {
+            let ops = pending.iter().filter(|(id, _)| wants(peer, link, id)).map(|(_, op)| op.clone()).collect();
+            (*peer, ops)
+        };
+        self.links.iter().map(news).collect()
+    }
+}
+
+/// Who brought the last ops that were news; an author is no bringer of what it wrote.
+#[derive(Debug, Default)]
+struct Heard {
+    by: BTreeMap<OpId, Vec<PeerId>>,
+    order: VecDeque<OpId>,
+}
+
+impl Heard {
+    fn insert(&mut self, id: OpId) {
+        if self.by.insert(id, Vec::new()).is_none() {
+            self.order.push_back(id);
+        }
+        if self.order.len() > HEARD_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by.remove(&oldest);
+        }
+    }
+
+    fn add(&mut self, from: &PeerId, id: &OpId) {
+        let room = |by: &&mut Vec<PeerId>| by.len() < BRINGERS_MAX && !by.contains(from);
+        if let Some(by) = self.by.get_mut(id).filter(room).filter(|_| id.author != *from) {
+            by.push(*from);
+        }
+    }
+
+    fn by(&self, id: &OpId) -> &[PeerId] {
+        self.by.get(id).map_or(&[], Vec::as_slice)
+    }
+}

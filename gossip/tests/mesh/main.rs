@@ -1,0 +1,5 @@
+//! Meshes of machines in virtual time.
+
+mod convergence;
+mod feeds;
+mod world;
