@@ -39,6 +39,8 @@ pub struct Params {
     pub kill: u32,
     /// Check after every step also in large worlds.
     pub strict: bool,
+    /// Say what happens.
+    pub log: bool,
 }
 
 /// A claim and the world that puts it to the test.
@@ -88,7 +90,7 @@ impl Params {
     /// What the tests use.
     #[must_use]
     pub const fn new(nodes: usize, seed: u64) -> Self {
-        Self { nodes, seed, wire: false, table_rows: None, kill: 30, strict: false }
+        Self { nodes, seed, wire: false, table_rows: None, kill: 30, strict: false, log: false }
     }
 
     /// The command that repeats this run.
@@ -118,6 +120,7 @@ impl Scenario {
         let run = || {
             let mut world = World::new(crate::world::Options {
                 wire: params.wire,
+                log: params.log,
                 strict: params.strict || params.nodes <= STRICT_MAX,
                 ..crate::world::Options::new(params.seed)
             });

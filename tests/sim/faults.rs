@@ -83,6 +83,7 @@ impl World {
         let victim = self.rng.u32(u32::from(faults.spare_origin && count > 1)..count);
         let other = self.rng.u32(..count);
         self.note(16 + kind as u64, u64::from(victim), u64::from(other));
+        self.say(|| format!("fault {kind:?} of {victim}, {other}"));
         match kind {
             Fault::Crash => self.crash(victim),
             Fault::CrashInAStep => self.doom(victim),

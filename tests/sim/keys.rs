@@ -1,6 +1,6 @@
 //! Keys that cost nothing: who signed stands in the signature.
 
-use banyan_gossip::{Keys, PeerId};
+use banyan_gossip::{Keys, PeerId, Signed};
 
 /// The id of a simulated host: unpredictable but for its number, which stands at the end.
 #[must_use]
@@ -23,13 +23,13 @@ pub(crate) fn index_of(peer: &PeerId) -> u32 {
 pub(crate) struct SimKeys(pub(crate) PeerId);
 
 impl Keys for SimKeys {
-    fn sign(&self, _: &[u8]) -> [u8; 64] {
+    fn sign(&self, _: &Signed<'_>) -> [u8; 64] {
         let mut signature = [0; 64];
         signature[..32].copy_from_slice(self.0.key_bytes());
         signature
     }
 
-    fn verify(&self, peer: &PeerId, _: &[u8], signature: &[u8; 64]) -> bool {
+    fn verify(&self, peer: &PeerId, _: &Signed<'_>, signature: &[u8; 64]) -> bool {
         signature.starts_with(peer.key_bytes())
     }
 }

@@ -154,6 +154,7 @@ impl World {
     }
 
     fn carry_out_one(&mut self, host: u32, output: Output) {
+        self.say(|| format!("{host} -> {}", self.words(&output)));
         match output {
             // A liar's table speaks for it.
             Output::Send { message: Control::Gossip(_), .. } if self.lies(host) => {}
@@ -182,6 +183,19 @@ impl World {
             Output::Event(event) => self.on_event(host, event),
             Output::Left => self.crash(host),
         }
+    }
+
+    /// An output in words, with the numbers of hosts for their ids.
+    fn words(&self, output: &Output) -> String {
+        let mut words = match output {
+            Output::Send { message: Control::Gossip(_), to } => format!("gossip to {to:?}"),
+            Output::Dial { peer, .. } => format!("dial {peer:?}"),
+            output => format!("{output:?}"),
+        };
+        for host in 0..self.hosts.len() as u32 {
+            words = words.replace(&format!("PeerId({})", self.peer(host)), &format!("#{host}"));
+        }
+        words
     }
 
     pub(crate) fn lies(&self, host: u32) -> bool {

@@ -37,6 +37,9 @@ struct Args {
     /// Check after every step also in worlds of more than a hundred hosts.
     #[arg(long)]
     strict: bool,
+    /// Say what happens, on standard error.
+    #[arg(long)]
+    log: bool,
     /// How to say it.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -97,6 +100,7 @@ fn run(scenario: &Scenario, args: &Args) -> ExitCode {
             table_rows: args.table_rows,
             kill: args.kill,
             strict: args.strict,
+            log: args.log,
         };
         let started = Instant::now();
         match scenario.run(&params) {

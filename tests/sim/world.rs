@@ -36,6 +36,8 @@ pub struct Options {
     pub wire: bool,
     /// Check everything after every step; otherwise only when asked.
     pub strict: bool,
+    /// Say what happens, on standard error.
+    pub log: bool,
     /// The network.
     pub weather: Weather,
 }
@@ -44,7 +46,7 @@ impl Options {
     /// A LAN.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, wire: false, strict: true, weather: Weather::default() }
+        Self { seed, wire: false, strict: true, log: false, weather: Weather::default() }
     }
 }
 
@@ -223,6 +225,7 @@ impl World {
             timer: Nanos::MAX,
         });
         self.note(1, u64::from(host), incarnation);
+        self.say(|| format!("{host} starts with incarnation {incarnation}"));
         self.checks.born(host, incarnation);
         self.after(host);
     }
@@ -247,6 +250,7 @@ impl World {
 
     fn stop(&mut self, host: u32, tell: bool) {
         self.note(2, u64::from(host), u64::from(tell));
+        self.say(|| format!("{host} {}", if tell { "crashes" } else { "loses power" }));
         let place = &mut self.hosts[host as usize];
         if place.process.take().is_none() {
             return;
@@ -276,11 +280,11 @@ impl World {
     /// The process stands still for a while, as if it got no time.
     pub fn stall(&mut self, host: u32, time: Nanos) {
         self.note(3, u64::from(host), time);
+        self.say(|| format!("{host} stalls for {} ms", time / MS));
         let until = self.now + time;
         let place = &mut self.hosts[host as usize];
-        if place.process.is_some() && place.stalled_until < until {
-            place.stalled_until = until;
-            self.queue.push(until, Event::Wake(host));
+        if place.process.is_some() {
+            place.stalled_until = place.stalled_until.max(until);
         }
     }
 
@@ -375,7 +379,7 @@ impl World {
             return;
         }
         if place.stalled_until > self.now || !place.backlog.is_empty() {
-            if place.backlog.is_empty() && place.cost > 0 {
+            if place.backlog.is_empty() {
                 self.queue.push(place.stalled_until, Event::Wake(host));
             }
             place.backlog.push_back((life, arrival));
@@ -387,12 +391,12 @@ impl World {
     fn wake(&mut self, host: u32) {
         loop {
             let place = &mut self.hosts[host as usize];
-            if place.process.is_none() || place.stalled_until > self.now {
-                if place.stalled_until > self.now && !place.backlog.is_empty() {
-                    let at = place.stalled_until;
-                    self.queue.push(at, Event::Wake(host));
-                }
+            if place.process.is_none() || place.backlog.is_empty() {
                 return;
+            }
+            if place.stalled_until > self.now {
+                let at = place.stalled_until;
+                return self.queue.push(at, Event::Wake(host));
             }
             let Some((life, arrival)) = place.backlog.pop_front() else {
                 return;
@@ -608,6 +612,13 @@ impl World {
     }
 
     // --- Notes -----------------------------------------------------------------------------------
+
+    /// Says something if this run is to say what happens.
+    pub(crate) fn say(&self, what: impl FnOnce() -> String) {
+        if self.options.log {
+            eprintln!("{:9.3} {}", self.now as f64 / 1e6, what());
+        }
+    }
 
     pub(crate) fn note(&mut self, what: u64, a: u64, b: u64) {
         self.trace.note(self.now ^ what << 56);

@@ -65,7 +65,26 @@ impl World {
     /// # Panics
     /// Always.
     pub fn violated(&self, what: &str) -> ! {
+        self.say(|| self.describe());
         panic!("{what} (at {:.3} s); replay: {}", self.now as f64 / 1e9, self.checks.replay);
+    }
+
+    /// Everyone's place in words.
+    fn describe(&self) -> String {
+        let mut lines = "the world".to_owned();
+        for (host, mesh) in self.running() {
+            let links: Vec<String> = mesh.links().iter().map(|(peer, _)| self.name(peer)).collect();
+            lines += &format!("\n  {host} capacity {} links {links:?}", mesh.slots().capacity());
+            for (track, tree) in mesh.trees() {
+                let path: Vec<String> = tree.root_path().iter().map(|peer| self.name(peer)).collect();
+                let children: Vec<String> = tree.children().map(|(peer, _)| self.name(&peer)).collect();
+                lines += &format!(" {track}: {} path {path:?} children {children:?}", tree.state());
+            }
+            for (status, row) in mesh.table().iter() {
+                lines += &format!("\n      {} {status:?} {}.{}", self.name(&row.peer), row.incarnation, row.version);
+            }
+        }
+        lines
     }
 
     /// What a violation says to do to see it again.
