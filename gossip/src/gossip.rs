@@ -157,7 +157,8 @@ impl Gossip {
         if self.sync_at <= now {
             self.sync_at = now + draw(&mut self.rng, self.config.sync_interval);
             if let Some(peer) = self.rng.choice(self.push.links().collect::<Vec<_>>()) {
-                self.open_sync(now, peer);
+                let message = self.shared(now).root();
+                self.send(peer, message);
             }
         }
         if self.bury_at <= now {
@@ -190,7 +191,8 @@ impl Gossip {
                 }
                 return;
             }
-            Message::Buckets(hashes) => self.shared(now).answer_buckets(&hashes),
+            Message::Root(sum) => self.shared(now).answer_root(sum).into_iter().collect(),
+            Message::Buckets(sums) => self.shared(now).answer_buckets(&sums),
             Message::Digest(digest) => self.shared(now).answer_digest(&digest),
             Message::Prune => {
                 self.push.silence(&from);
@@ -208,12 +210,13 @@ impl Gossip {
         }
     }
 
-    fn shared(&self, now: Instant) -> Shared<'_> {
-        Shared::new(&self.table, now, self.config.tombstone_life / 2)
+    fn shared(&mut self, now: Instant) -> Shared<'_> {
+        self.table.hush(now, self.config.tombstone_life / 2);
+        Shared::new(&self.table, self.config.full_digest_max)
     }
 
     fn open_sync(&mut self, now: Instant, peer: PeerId) {
-        let message = self.shared(now).opening(self.config.full_digest_max);
+        let message = self.shared(now).opening();
         self.send(peer, message);
     }
 
@@ -486,16 +489,7 @@ impl Gossip {
 
     /// Forgets tombstones whose life is over, and the oldest of more than twice the live rows.
     fn bury(&mut self, now: Instant) {
-        let mut dead: Vec<(Instant, PeerId)> =
-            self.table.entries().filter_map(|(peer, entry)| Some((entry.buried()?, *peer))).collect();
-        dead.sort_unstable();
-        let most = (2 * self.table.live_len()).max(64);
-        let surplus = dead.len().saturating_sub(most);
-        for (index, (at, peer)) in dead.into_iter().enumerate() {
-            if index < surplus || now.saturating_duration_since(at) >= self.config.tombstone_life {
-                self.table.remove(&peer);
-            }
-        }
+        self.table.forget(now, self.config.tombstone_life);
         let (_, burst) = self.config.author_rate;
         self.rates
             .retain(|_, bucket| bucket.tokens < burst && now.saturating_duration_since(bucket.filled) < BURY_INTERVAL);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{PeerId, op::SignedOp};
 
-/// Buckets of the table for anti-entropy; a peer's bucket is the first byte of BLAKE3 of its id.
+/// Buckets of the table for anti-entropy.
 pub const BUCKETS: usize = 256;
 /// Most entries of one digest.
 pub const DIGEST_ENTRIES_MAX: usize = 2_000;
@@ -19,7 +19,10 @@ pub enum Message {
     /// Ops, oldest first.
     #[serde(rename = "o")]
     Ops(Vec<SignedOp>),
-    /// A hash of each bucket: answer with the digests of those that differ.
+    /// The sum over the table: answer with the buckets, or the digest of a small table, if yours differs.
+    #[serde(rename = "r")]
+    Root(u64),
+    /// The sum of each bucket: answer with the digests of those that differ.
     #[serde(rename = "b")]
     Buckets(Vec<u64>),
     /// What the sender has.
@@ -63,12 +66,12 @@ impl Message {
     pub(crate) fn is_within_bounds(&self) -> bool {
         match self {
             Self::Ops(ops) => ops.len() <= OPS_MAX,
-            Self::Buckets(hashes) => hashes.len() == BUCKETS,
+            Self::Buckets(sums) => sums.len() == BUCKETS,
             Self::Digest(digest) => {
                 digest.entries.len() <= DIGEST_ENTRIES_MAX
                     && digest.buckets.as_ref().is_none_or(|buckets| buckets.len() <= BUCKETS)
             }
-            Self::Prune | Self::Graft => true,
+            Self::Root(_) | Self::Prune | Self::Graft => true,
         }
     }
 }

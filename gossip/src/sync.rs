@@ -1,75 +1,64 @@
 //! Anti-entropy: two tables find what one of them lacks.
 //!
-//! A small table is described entry by entry; a large one by a hash a bucket first, so that two
-//! tables that are nearly equal exchange little more than the hashes. Tombstones are part of it
-//! until half their life is over.
+//! One sum says whether they differ at all, which is most often the end of it. Where they do, a
+//! small table is described entry by entry; a large one by a sum a bucket first, so that two tables
+//! that are nearly equal exchange little more than the sums. Tombstones are part of it until half
+//! their life is over.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     PeerId,
-    message::{BUCKETS, DIGEST_ENTRIES_MAX, Digest, DigestEntry, Message, OPS_BYTES_MAX, OPS_MAX},
+    message::{DIGEST_ENTRIES_MAX, Digest, DigestEntry, Message, OPS_BYTES_MAX, OPS_MAX},
     op::SignedOp,
-    table::{Entry, PeerTable},
+    table::{Entry, PeerTable, bucket},
 };
 
-/// The table as it is shared.
+/// The table as it is shared: [`PeerTable::hush`] was told the time.
 #[derive(Debug)]
 pub(crate) struct Shared<'a> {
     table: &'a PeerTable,
-    now: Instant,
-    /// How long tombstones are shared.
-    shared_for: Duration,
+    /// A table up to this size is described entry by entry.
+    full_max: usize,
 }
 
 impl<'a> Shared<'a> {
-    pub(crate) const fn new(table: &'a PeerTable, now: Instant, shared_for: Duration) -> Self {
-        Self { table, now, shared_for }
+    pub(crate) const fn new(table: &'a PeerTable, full_max: usize) -> Self {
+        Self { table, full_max }
     }
 
-    fn entries(&self) -> impl Iterator<Item = (&'a PeerId, &'a Entry)> {
-        let (now, shared_for) = (self.now, self.shared_for);
-        let fresh = move |entry: &Entry| entry.buried().is_none_or(|at| now.saturating_duration_since(at) < shared_for);
-        self.table.entries().filter(move |(_, entry)| fresh(entry))
+    /// How to begin with somebody whose table is likely the same.
+    pub(crate) const fn root(&self) -> Message {
+        Message::Root(self.table.root())
     }
 
-    /// How to begin.
-    pub(crate) fn opening(&self, full_max: usize) -> Message {
-        if self.table.len() <= full_max {
-            let entries = self.entries().map(digest_entry).collect();
-            return Message::Digest(Digest { buckets: None, entries, reply: true });
-        }
-        Message::Buckets(self.hashes())
+    /// How to begin with somebody whose table is likely another.
+    pub(crate) fn opening(&self) -> Message {
+        if self.table.len() <= self.full_max { self.full_digest() } else { self.root() }
     }
 
-    /// One number a bucket: the sum of the hashes of its entries, whatever their order.
-    fn hashes(&self) -> Vec<u64> {
-        let mut sums = vec![0u64; BUCKETS];
-        for (peer, entry) in self.entries() {
-            let (incarnation, version) = entry.row_version();
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(peer.key_bytes()).update(&incarnation.to_be_bytes()).update(&version.to_be_bytes());
-            if let Some(incarnation) = entry.death_incarnation() {
-                hasher.update(&incarnation.to_be_bytes());
-            }
-            let hash = *hasher.finalize().as_bytes().first_chunk::<8>().expect("a hash has 32 bytes");
-            let sum = &mut sums[usize::from(bucket(peer))];
-            *sum = sum.wrapping_add(u64::from_be_bytes(hash));
-        }
-        sums
+    /// The answer to the other's sum.
+    pub(crate) fn answer_root(&self, theirs: u64) -> Option<Message> {
+        let small = self.table.len() <= self.full_max;
+        let description =
+            || if small { self.full_digest() } else { Message::Buckets(self.table.bucket_sums().to_vec()) };
+        (theirs != self.table.root()).then(description)
     }
 
-    /// The answer to the other's hashes: digests of the buckets that differ.
+    fn full_digest(&self) -> Message {
+        let entries = self.table.shared().map(digest_entry).collect();
+        Message::Digest(Digest { buckets: None, entries, reply: true })
+    }
+
+    /// The answer to the other's sums: digests of the buckets that differ.
     pub(crate) fn answer_buckets(&self, theirs: &[u64]) -> Vec<Message> {
-        let differ = self.hashes().iter().zip(theirs).map(|(ours, theirs)| ours != theirs).collect::<Vec<_>>();
-        let mut in_bucket: BTreeMap<u8, Vec<DigestEntry>> = (0..=u8::MAX)
-            .filter(|bucket| differ.get(usize::from(*bucket)).copied().unwrap_or(false))
-            .map(|bucket| (bucket, Vec::new()))
-            .collect();
-        for (peer, entry) in self.entries() {
+        let sums = (0..=u8::MAX).zip(self.table.bucket_sums().iter().zip(theirs));
+        let differ = sums.filter(|(_, (ours, theirs))| ours != theirs);
+        let mut in_bucket: BTreeMap<u8, Vec<DigestEntry>> = differ.map(|(bucket, _)| (bucket, Vec::new())).collect();
+        if in_bucket.is_empty() {
+            return Vec::new();
+        }
+        for (peer, entry) in self.table.shared() {
             if let Some(entries) = in_bucket.get_mut(&bucket(peer)) {
                 entries.push(digest_entry((peer, entry)));
             }
@@ -96,7 +85,7 @@ impl<'a> Shared<'a> {
         let known: BTreeMap<&PeerId, &DigestEntry> = theirs.entries.iter().map(|entry| (&entry.0, entry)).collect();
         let mut lacking_there = Vec::new();
         // Silent tombstones too if the other speaks of the peer: they contradict.
-        let shared = self.entries().filter(|(peer, _)| covers(peer) && !known.contains_key(peer));
+        let shared = self.table.shared().filter(|(peer, _)| covers(peer) && !known.contains_key(peer));
         let named = known.keys().filter_map(|peer| Some((*peer, self.table.entry(peer)?)));
         for (peer, entry) in shared.chain(named) {
             let (row, death) = known.get(peer).map_or(((0, 0), None), |theirs| (theirs.1, theirs.2));
@@ -119,8 +108,13 @@ impl<'a> Shared<'a> {
             None => true,
         };
         if theirs.reply && theirs.entries.iter().any(lacks_here) {
-            let entries =
-                self.entries().filter(|(peer, _)| covers(peer)).map(digest_entry).take(DIGEST_ENTRIES_MAX).collect();
+            let entries = self
+                .table
+                .shared()
+                .filter(|(peer, _)| covers(peer))
+                .map(digest_entry)
+                .take(DIGEST_ENTRIES_MAX)
+                .collect();
             messages.push(Message::Digest(Digest { buckets: theirs.buckets.clone(), entries, reply: false }));
         }
         messages
@@ -129,10 +123,6 @@ impl<'a> Shared<'a> {
 
 fn digest_entry((peer, entry): (&PeerId, &Entry)) -> DigestEntry {
     DigestEntry(*peer, entry.row_version(), entry.death_incarnation())
-}
-
-fn bucket(peer: &PeerId) -> u8 {
-    blake3::hash(peer.key_bytes()).as_bytes()[0]
 }
 
 /// Packs ops into messages within the bounds.
@@ -153,3 +143,6 @@ pub(crate) fn ops_messages(ops: Vec<SignedOp>) -> Vec<Message> {
     }
     messages
 }
+
+#[cfg(test)]
+mod tests;

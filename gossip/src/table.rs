@@ -6,15 +6,24 @@
 //! incarnation, left if the row says so, alive otherwise. Suspicion is local and changes no row.
 
 mod entry;
+mod graves;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod tracks;
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-pub(crate) use self::entry::Entry;
 pub use self::tracks::Publication;
-use self::tracks::TrackIndex;
+pub(crate) use self::{entry::Entry, sums::bucket};
+use self::{
+    graves::Graves,
+    sums::{Sums, Term},
+    tracks::TrackIndex,
+};
 use crate::{
     PeerId, Row, TrackName,
     op::{Op, SignedOp},
@@ -46,8 +55,9 @@ impl Status {
 pub struct PeerTable {
     entries: BTreeMap<PeerId, Entry>,
     tracks: TrackIndex,
+    sums: Sums,
+    graves: Graves,
     live: usize,
-    buried: usize,
     revision: u64,
 }
 
@@ -57,8 +67,8 @@ const PASSED_MAX: usize = 64;
 impl PeerTable {
     /// An empty table. The salt is secret, and decides in which order equal candidates of a track come.
     #[must_use]
-    pub const fn new(salt: u64) -> Self {
-        Self { entries: BTreeMap::new(), tracks: TrackIndex::new(salt), live: 0, buried: 0, revision: 0 }
+    pub fn new(salt: u64) -> Self {
+        Self { tracks: TrackIndex::new(salt), ..Self::default() }
     }
 
     /// The row of a live peer.
@@ -173,39 +183,86 @@ impl PeerTable {
 
     /// Tombstones held, and how many there may be: twice the live rows, at least 64.
     pub(crate) fn tombstones(&self) -> (usize, usize) {
-        (self.buried, (2 * self.live).max(64))
+        (self.graves.len(), (2 * self.live).max(64))
     }
 
     fn change(&mut self, now: Instant, peer: PeerId, change: impl FnOnce(&mut Entry) -> bool) -> bool {
         let entry = self.entries.entry(peer).or_default();
-        let (was_buried, before) = (entry.buried().is_some(), entry.live_row().cloned());
+        let (row, term, buried) = (entry.live_row().cloned(), term(&peer, entry), entry.buried());
         let changed = change(entry);
         entry.settle(now);
-        let (is_buried, after) = (entry.buried().is_some(), entry.live_row());
-        self.live = self.live + usize::from(after.is_some()) - usize::from(before.is_some());
-        self.buried = self.buried + usize::from(is_buried) - usize::from(was_buried);
-        self.revision += u64::from(changed);
-        if before.as_ref() != after {
-            before.iter().for_each(|row| self.tracks.remove(row));
-            after.into_iter().for_each(|row| self.tracks.insert(row));
+        let entry = &*entry;
+        if row.as_ref() != entry.live_row() {
+            row.iter().for_each(|row| self.tracks.remove(row));
+            entry.live_row().into_iter().for_each(|row| self.tracks.insert(row));
         }
+        self.live = self.live + usize::from(entry.is_live()) - usize::from(row.is_some());
+        if buried != entry.buried() {
+            buried.into_iter().for_each(|at| self.graves.remove(at, peer));
+            entry.buried().into_iter().for_each(|at| self.graves.insert(at, peer));
+        }
+        term.into_iter().for_each(|term| self.sums.subtract(term));
+        self::term(&peer, entry).into_iter().for_each(|term| self.sums.add(term));
+        self.revision += u64::from(changed);
         changed
     }
 
     pub(crate) fn remove(&mut self, peer: &PeerId) {
         if let Some(entry) = self.entries.remove(peer) {
             entry.live_row().into_iter().for_each(|row| self.tracks.remove(row));
+            entry.buried().into_iter().for_each(|at| self.graves.remove(at, *peer));
+            term(peer, &entry).into_iter().for_each(|term| self.sums.subtract(term));
             self.live -= usize::from(entry.is_live());
-            self.buried -= usize::from(entry.buried().is_some());
             self.revision += 1;
         }
+    }
+
+    /// Tombstones of this age are no longer told others.
+    pub(crate) fn hush(&mut self, now: Instant, age: Duration) {
+        while let Some((_, peer)) =
+            self.graves.oldest_shared().filter(|(at, _)| now.saturating_duration_since(*at) >= age)
+        {
+            self.graves.hush();
+            if let Some(entry) = self.entries.get_mut(&peer) {
+                term(&peer, entry).into_iter().for_each(|term| self.sums.subtract(term));
+                entry.hush();
+            }
+        }
+    }
+
+    /// Forgets tombstones of this age, and the oldest of those that are too many.
+    pub(crate) fn forget(&mut self, now: Instant, age: Duration) {
+        while let Some((at, peer)) = self.graves.oldest() {
+            let (tombstones, most) = self.tombstones();
+            if tombstones <= most && now.saturating_duration_since(at) < age {
+                return;
+            }
+            self.remove(&peer);
+        }
+    }
+
+    /// The sum over all entries that are shared.
+    pub(crate) const fn root(&self) -> u64 {
+        self.sums.root()
+    }
+
+    /// The same, a bucket at a time.
+    pub(crate) fn bucket_sums(&self) -> &[u64] {
+        self.sums.buckets()
+    }
+
+    /// The entries that others are told of.
+    pub(crate) fn shared(&self) -> impl Iterator<Item = (&PeerId, &Entry)> {
+        self.entries.iter().filter(|(_, entry)| entry.is_shared())
     }
 
     pub(crate) fn entry(&self, peer: &PeerId) -> Option<&Entry> {
         self.entries.get(peer)
     }
+}
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&PeerId, &Entry)> {
-        self.entries.iter()
-    }
+/// What an entry adds to the sums; nothing if others are not told of it.
+fn term(peer: &PeerId, entry: &Entry) -> Option<Term> {
+    let known = entry.row().is_some() || entry.death().is_some();
+    (known && entry.is_shared()).then(|| Term::new(peer, entry.row_version(), entry.death_incarnation()))
 }

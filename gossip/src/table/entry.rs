@@ -24,6 +24,8 @@ struct Rare {
     spared: bool,
     /// When it was found dead or left; tombstones age from here.
     buried: Option<Instant>,
+    /// Buried so long ago that others are no longer told.
+    silent: bool,
 }
 
 impl Entry {
@@ -62,6 +64,15 @@ impl Entry {
     /// When it was found dead or left.
     pub(crate) fn buried(&self) -> Option<Instant> {
         self.rare.as_ref()?.buried
+    }
+
+    /// Whether others are told of it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.rare.as_ref().is_none_or(|rare| !rare.silent)
+    }
+
+    pub(super) fn hush(&mut self) {
+        self.rare.get_or_insert_default().silent = true;
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -133,7 +144,7 @@ impl Entry {
         if !self.is_live() {
             self.rare.get_or_insert_default().buried.get_or_insert(now);
         } else if let Some(rare) = self.rare.as_deref_mut() {
-            rare.buried = None;
+            (rare.buried, rare.silent) = (None, false);
             if rare.death.is_none() && !rare.suspect {
                 self.rare = None;
             }

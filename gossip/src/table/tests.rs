@@ -49,21 +49,22 @@ fn random_death(rng: &mut fastrand::Rng, index: u8) -> SignedOp {
 }
 
 /// A table after random changes.
-fn random_table(seed: u64, mut after_each: impl FnMut(Instant, &mut PeerTable)) -> PeerTable {
+fn random_table(seed: u64) -> PeerTable {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut now = Instant::now();
     let mut table = PeerTable::new(seed);
     for _ in 0..rng.usize(..150) {
         now += Duration::from_secs(1);
         let index = rng.u8(..12);
-        match rng.u8(..10) {
+        match rng.u8(..12) {
             0 => drop(table.merge_death(now, random_death(&mut rng, index), rng.bool())),
             1 => table.set_suspect(now, peer(index), rng.bool()),
             2 => table.unspare(now, peer(index)),
             3 if rng.bool() => table.remove(&peer(index)),
+            4 => table.hush(now, Duration::from_secs(10)),
+            5 => table.forget(now, Duration::from_secs(20)),
             _ => drop(table.merge_row(now, random_row(&mut rng, index))),
         }
-        after_each(now, &mut table);
     }
     table
 }
@@ -71,17 +72,30 @@ fn random_table(seed: u64, mut after_each: impl FnMut(Instant, &mut PeerTable)) 
 proptest! {
     #[test]
     fn the_index_is_that_of_the_live_rows(seed in any::<u64>()) {
-        let table = random_table(seed, |_, _| {});
+        let table = random_table(seed);
         let mut rebuilt = TrackIndex::new(seed);
         table.entries.values().filter_map(Entry::live_row).for_each(|row| rebuilt.insert(row));
         prop_assert_eq!(table.tracks.picture(), rebuilt.picture());
         prop_assert_eq!(table.live_len(), table.iter_live().count());
-        prop_assert_eq!(table.buried, table.entries.values().filter(|entry| entry.buried().is_some()).count());
+    }
+
+    #[test]
+    fn sums_and_graves_are_those_of_the_entries(seed in any::<u64>()) {
+        let table = random_table(seed);
+        let (mut sums, mut graves) = (Sums::default(), Graves::default());
+        table.shared().filter_map(|(peer, entry)| term(peer, entry)).for_each(|term| sums.add(term));
+        let mut buried: Vec<_> = table.entries.iter().filter_map(|(peer, entry)| Some((entry.buried()?, *peer, entry))).collect();
+        buried.sort_by_key(|(at, peer, _)| (*at, *peer));
+        buried.iter().for_each(|(at, peer, _)| graves.insert(*at, *peer));
+        buried.iter().take_while(|(.., entry)| !entry.is_shared()).for_each(|_| graves.hush());
+        prop_assert_eq!(&table.sums, &sums);
+        prop_assert_eq!(&table.graves, &graves);
+        prop_assert_eq!(table.root(), table.bucket_sums().iter().fold(0, |sum, bucket| bucket.wrapping_add(sum)));
     }
 
     #[test]
     fn candidates_come_by_depth_then_open_before_reserved_then_by_children_a1(seed in any::<u64>()) {
-        let table = random_table(seed, |_, _| {});
+        let table = random_table(seed);
         for track in ["a", "b", "c"].map(|name| TrackName::new(name).expect("valid")) {
             for (epoch, origin, publication) in table.publications(&track) {
                 let of = |row: &Row| row.tracks[&track].clone();
@@ -105,7 +119,7 @@ proptest! {
 
     #[test]
     fn every_live_row_is_drawn_now_and_then_and_no_other(seed in any::<u64>()) {
-        let table = random_table(seed, |_, _| {});
+        let table = random_table(seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let drawn: std::collections::BTreeSet<PeerId> =
             (0..2_000).filter_map(|_| Some(table.sample_live(&mut rng)?.peer)).collect();
