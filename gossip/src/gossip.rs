@@ -1,35 +1,32 @@
 //! The machine that keeps the table.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
-    Keys, PeerId, Presence, Row,
-    io::{Applied, Config, Event, Input, LocalPeer, Output, Reason},
+    Keys, PeerId, Presence,
+    io::{Config, Event, Input, LocalPeer, Output},
     message::Message,
     op::{INCARNATION_MAX, Op, OpId, SignedOp},
     own_row::OwnRow,
     recent::Recent,
     suspicion::Suspicions,
     sync::{Shared, ops_messages},
-    table::{Entry, PeerTable, Status},
+    table::{Entry, PeerTable},
 };
 
 mod liveness;
+mod ops;
 mod push;
+mod rates;
+mod view;
 
 use liveness::Health;
 use push::Push;
-
-/// What an author may still publish: a token an op.
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    tokens: u32,
-    filled: Instant,
-}
+use rates::Rates;
 
 /// The machine that keeps the table.
 pub struct Gossip {
@@ -47,8 +44,9 @@ pub struct Gossip {
     health: Health,
     sync_at: Instant,
     bury_at: Instant,
-    rates: BTreeMap<PeerId, Bucket>,
-    turned_away: Recent,
+    rates: Rates,
+    /// What was passed on of peers that have no place in the table.
+    passed_on: Recent,
     outputs: VecDeque<Output>,
 }
 
@@ -82,8 +80,8 @@ impl Gossip {
             health: Health::new(now),
             sync_at,
             bury_at: now + BURY_INTERVAL,
-            rates: BTreeMap::new(),
-            turned_away: Recent::default(),
+            rates: Rates::default(),
+            passed_on: Recent::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -107,6 +105,7 @@ impl Gossip {
                 self.push.add_link(peer);
                 self.clear_suspicion(now, peer);
                 self.tell_accusation(peer);
+                self.introduce(peer);
                 self.open_sync(now, peer);
             }
             Input::LinkDown { peer, graceful } => {
@@ -220,6 +219,14 @@ impl Gossip {
         self.send(peer, message);
     }
 
+    /// Sends the own row: who is linked gets a place in the fullest table.
+    fn introduce(&mut self, peer: PeerId) {
+        if let Some(signed) = self.table.entry(&self.me).and_then(Entry::signed_row) {
+            let message = Message::Ops(vec![signed.clone()]);
+            self.send(peer, message);
+        }
+    }
+
     /// Sees to it that enough links feed this node, if there are as many.
     fn find_feeds(&mut self) {
         while let Some(peer) = self.push.lacks_feed(self.config.feeds, &mut self.rng) {
@@ -230,167 +237,6 @@ impl Gossip {
     fn graft(&mut self, peer: PeerId) {
         self.push.graft(&peer);
         self.send(peer, Message::Graft);
-    }
-
-    // --- Ops ---------------------------------------------------------------------------------
-
-    /// Takes an op, and passes it on if it is news.
-    pub fn apply(&mut self, now: Instant, from: Option<PeerId>, signed: SignedOp) -> Applied {
-        let Some(op) = signed.op() else {
-            return Applied::Rejected(Reason::Malformed);
-        };
-        if !op.is_within_bounds() {
-            return Applied::Rejected(Reason::OutOfBounds);
-        }
-        let id = op.id();
-        let applied = self.take(now, from, op, &signed);
-        if let Some(from) = from {
-            self.judge_feed(now, from, id, applied);
-        }
-        applied
-    }
-
-    /// Prunes a link that brings what enough others have brought, and grafts one that brings by
-    /// anti-entropy what the others should have pushed.
-    fn judge_feed(&mut self, now: Instant, from: PeerId, id: OpId, applied: Applied) {
-        match applied {
-            Applied::Applied if self.push.on_first(now, &from, id) => self.graft(from),
-            Applied::AlreadySeen | Applied::Stale if self.push.on_copy(now, &from, id, self.config.feeds) => {
-                self.send(from, Message::Prune);
-            }
-            _ => {}
-        }
-    }
-
-    fn take(&mut self, now: Instant, from: Option<PeerId>, op: &Op, signed: &SignedOp) -> Applied {
-        // What is known need not be verified.
-        match self.is_news(op, signed) {
-            Applied::Applied => {}
-            known => {
-                self.contradict(from, op);
-                return known;
-            }
-        }
-        let author = op.id().author;
-        if !signed.is_signed_by(&author, &self.config.mesh, &*self.keys) {
-            return Applied::Rejected(Reason::BadSignature);
-        }
-        if from.is_some() && !self.take_token(now, author) {
-            return Applied::Rejected(Reason::RateLimited);
-        }
-        if self.lacks_room_for(op) {
-            return Applied::Rejected(Reason::Full);
-        }
-        self.contradict(from, op);
-        match op {
-            Op::Row(row) if row.peer == self.me => self.outbid(now, row.incarnation),
-            Op::Row(row) => self.take_row(now, row, signed),
-            Op::Suspicion(claim) | Op::Death(claim) if claim.suspect == self.me => {
-                self.outbid(now, claim.suspect_incarnation);
-            }
-            Op::Suspicion(claim) => return self.take_suspicion(now, claim, signed),
-            Op::Death(claim) => self.take_death(now, claim, signed),
-        }
-        Applied::Applied
-    }
-
-    /// Whether it speaks of a dead peer that is not known, of whom there are enough.
-    fn lacks_room_for(&self, op: &Op) -> bool {
-        let (tombstones, most) = self.table.tombstones();
-        let (dead, subject) = match op {
-            Op::Row(row) => (row.presence == Presence::Left, row.peer),
-            Op::Death(claim) => (claim.suspect != self.me, claim.suspect),
-            Op::Suspicion(_) => return false,
-        };
-        dead && tombstones >= most && self.table.entry(&subject).is_none()
-    }
-
-    /// Whoever sends the row of a peer that is dead does not know it yet.
-    fn contradict(&mut self, from: Option<PeerId>, op: &Op) {
-        if let (Op::Row(row), Some(to)) = (op, from)
-            && let Some((claim, signed)) = self.table.entry(&row.peer).and_then(Entry::death)
-            && claim.suspect_incarnation >= row.incarnation
-            && self.push.is_linked(&to)
-        {
-            let message = Message::Ops(vec![signed.clone()]);
-            self.send(to, message);
-        }
-    }
-
-    fn is_news(&self, op: &Op, signed: &SignedOp) -> Applied {
-        let entry = |peer| self.table.entry(peer);
-        let (new, known) = match op {
-            Op::Row(row) if row.peer == self.me => ((row.incarnation, row.version), (self.incarnation, self.version)),
-            Op::Row(row) => {
-                let Some(known) = entry(&row.peer).filter(|entry| entry.row().is_some()) else {
-                    let seen = self.turned_away.contains(signed.fingerprint());
-                    return if seen { Applied::AlreadySeen } else { Applied::Applied };
-                };
-                ((row.incarnation, row.version), known.row_version())
-            }
-            Op::Suspicion(claim) | Op::Death(claim) if claim.suspect == self.me => {
-                let covers = claim.suspect_incarnation >= self.incarnation && self.presence == Presence::Alive;
-                return if covers { Applied::Applied } else { Applied::Stale };
-            }
-            Op::Suspicion(claim) => {
-                let covers = match self.table.status(&claim.suspect) {
-                    Some(Status::Dead | Status::Left) | None => false,
-                    Some(_) => entry(&claim.suspect).is_some_and(|e| e.row_version().0 <= claim.suspect_incarnation),
-                };
-                return if covers { Applied::Applied } else { Applied::Stale };
-            }
-            Op::Death(claim) => {
-                let new = Some(claim.suspect_incarnation);
-                let known = entry(&claim.suspect);
-                if known.is_some_and(|known| new < Some(known.row_version().0)) {
-                    return Applied::Stale;
-                }
-                return match new.cmp(&known.and_then(|known| known.death_incarnation())) {
-                    std::cmp::Ordering::Greater => Applied::Applied,
-                    std::cmp::Ordering::Equal => Applied::AlreadySeen,
-                    std::cmp::Ordering::Less => Applied::Stale,
-                };
-            }
-        };
-        match new.cmp(&known) {
-            std::cmp::Ordering::Greater => Applied::Applied,
-            std::cmp::Ordering::Equal => Applied::AlreadySeen,
-            std::cmp::Ordering::Less => Applied::Stale,
-        }
-    }
-
-    fn take_row(&mut self, now: Instant, row: &Row, signed: &SignedOp) {
-        let (peer, incarnation) = (row.peer, row.incarnation);
-        let before = self.table.status(&peer);
-        if before.is_none() && row.presence == Presence::Alive && !self.make_room(&peer, signed) {
-            self.push_later(now, signed);
-            return;
-        }
-        let reborn = self.table.entry(&peer).is_some_and(|entry| entry.row_version().0 < incarnation);
-        self.table.merge_row(now, signed.clone());
-        if reborn {
-            self.suspicions.forget(&peer);
-        }
-        let live_before = before.is_some_and(Status::is_live);
-        match self.table.status(&peer) {
-            Some(Status::Left) if live_before => {
-                self.suspicions.forget(&peer);
-                self.event(Event::Left { peer });
-            }
-            Some(Status::Alive) if before == Some(Status::Suspect) => self.event(Event::Refuted { peer }),
-            Some(Status::Alive | Status::Suspect) if !live_before => self.event(Event::Joined { peer, incarnation }),
-            Some(Status::Alive | Status::Suspect) => self.event(Event::Updated { peer }),
-            _ => {}
-        }
-        self.push_later(now, signed);
-    }
-
-    /// Somebody speaks of this node under an incarnation that is not below its own: rise above it.
-    fn outbid(&mut self, now: Instant, incarnation: u64) {
-        self.incarnation = incarnation.saturating_add(1).min(INCARNATION_MAX);
-        self.version = 0;
-        self.outputs.push_back(Output::PersistIncarnation(self.incarnation));
-        self.own.hurry(now);
     }
 
     // --- Publishing --------------------------------------------------------------------------
@@ -448,51 +294,10 @@ impl Gossip {
         self.outputs.push_back(Output::Event(event));
     }
 
-    // --- Bounds ------------------------------------------------------------------------------
-
-    fn take_token(&mut self, now: Instant, author: PeerId) -> bool {
-        let (rate, burst) = self.config.author_rate;
-        let bucket = self.rates.entry(author).or_insert(Bucket { tokens: burst, filled: now });
-        let since = now.saturating_duration_since(bucket.filled);
-        let grown = u32::try_from(since.as_millis() * u128::from(rate) / 1000).unwrap_or(burst);
-        if grown > 0 {
-            *bucket = Bucket { tokens: bucket.tokens.saturating_add(grown).min(burst), filled: now };
-        }
-        let allowed = bucket.tokens > 0;
-        bucket.tokens = bucket.tokens.saturating_sub(1);
-        allowed
-    }
-
-    /// Whether a row of a peer that is not known gets a place. In a full table few do, for which
-    /// others drawn at random go; links always do and never go. The rest is only passed on, and
-    /// remembered for a while: each copy would be news again, and go round for ever.
-    fn make_room(&mut self, newcomer: &PeerId, signed: &SignedOp) -> bool {
-        // This node's own row is not counted.
-        if self.table.live_len() <= self.config.table_rows_max {
-            return true;
-        }
-        self.turned_away.insert(signed.fingerprint());
-        if !self.push.is_linked(newcomer) && self.rng.u8(..16) != 0 {
-            return false;
-        }
-        let live = self.table.iter_live().map(|row| row.peer);
-        let spare: Vec<PeerId> = live.filter(|peer| *peer != self.me && !self.push.is_linked(peer)).collect();
-        if let Some(peer) = self.rng.choice(spare) {
-            self.suspicions.forget(&peer);
-            if let Some(signed) = self.table.entry(&peer).and_then(Entry::signed_row) {
-                self.turned_away.insert(signed.fingerprint());
-            }
-            self.table.remove(&peer);
-        }
-        true
-    }
-
     /// Forgets tombstones whose life is over, and the oldest of more than twice the live rows.
     fn bury(&mut self, now: Instant) {
         self.table.forget(now, self.config.tombstone_life);
-        let (_, burst) = self.config.author_rate;
-        self.rates
-            .retain(|_, bucket| bucket.tokens < burst && now.saturating_duration_since(bucket.filled) < BURY_INTERVAL);
+        self.rates.forget_idle(now, BURY_INTERVAL);
     }
 }
 

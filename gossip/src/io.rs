@@ -47,7 +47,7 @@ impl Config {
         Self {
             mesh,
             coalesce: Duration::from_millis(20),
-            feeds: 2,
+            feeds: 3,
             row_interval: Duration::from_millis(250),
             sync_interval: (Duration::from_secs(10), Duration::from_secs(30)),
             full_digest_max: 100,

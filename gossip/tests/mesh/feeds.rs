@@ -4,15 +4,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use banyan_gossip::{Event, Gossip, Input, table::Status};
 
-use crate::world::{World, body, peer};
+use crate::world::{World, body, config, peer};
 
 const NODES: usize = 200;
-/// As [`banyan_gossip::Config::feeds`] is by default.
-const FEEDS: usize = 2;
 
 /// A mesh that has chosen its feeds.
 fn settled(seed: u64) -> World {
-    let mut world = World::random(NODES, seed);
+    let mut world = World::random(NODES, &config(), seed);
     world.run(Duration::from_secs(2));
     assert!(world.nodes.values().all(|node| node.table().live_len() == NODES));
     world
@@ -57,7 +55,7 @@ fn an_op_comes_in_a_few_times_only_and_reaches_everyone_c4() {
             assert_eq!(has_seen(&world, author * 7, free).len(), NODES, "seed {seed}, author {}", author * 7);
         }
         let mean = (world.copies - before) as f64 / (changes * NODES) as f64;
-        assert!(mean <= FEEDS as f64 + 1.0, "{mean} copies");
+        assert!(mean <= config().feeds as f64 + 1.0, "{mean} copies");
     }
 }
 
@@ -95,5 +93,5 @@ fn a_crash_is_told_by_few_and_known_to_all_in_two_seconds_b12() {
     assert_eq!(world.events.iter().filter(|(_, event)| matches!(event, Event::Died { .. })).count(), NODES - 1);
     // Three suspicions and one certificate, and what their authors tell their own neighbours.
     let copies = (world.copies - before) as f64 / NODES as f64;
-    assert!(accusers > 8 && copies < 4.0 * FEEDS as f64 + 2.0, "{accusers} accusers: {copies} ops a node");
+    assert!(accusers > 8 && copies < 4.0 * config().feeds as f64 + 2.0, "{accusers} accusers: {copies} ops a node");
 }

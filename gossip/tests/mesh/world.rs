@@ -45,8 +45,15 @@ pub(crate) fn body(free: u16) -> RowBody {
     RowBody { capacity: 9, free, ..RowBody::default() }
 }
 
+pub(crate) fn config() -> Config {
+    Config::new(MeshName::new("test").expect("valid"))
+}
+
 pub(crate) fn machine(index: usize, incarnation: u64, now: Instant) -> Gossip {
-    let config = Config::new(MeshName::new("test").expect("valid"));
+    machine_with(index, incarnation, config(), now)
+}
+
+fn machine_with(index: usize, incarnation: u64, config: Config, now: Instant) -> Gossip {
     let me = LocalPeer { peer: peer(index), incarnation };
     let mut gossip = Gossip::new(me, config, Arc::new(TestKeys(me.peer)), fastrand::Rng::with_seed(index as u64), now);
     gossip.handle_input(now, Input::Update(body(1)));
@@ -74,8 +81,12 @@ const LATENCY: Duration = Duration::from_millis(1);
 
 impl World {
     pub(crate) fn new(nodes: usize) -> Self {
+        Self::with(nodes, &config())
+    }
+
+    fn with(nodes: usize, config: &Config) -> Self {
         let now = Instant::now();
-        let nodes = (0..nodes).map(|index| (index, machine(index, 1, now))).collect();
+        let nodes = (0..nodes).map(|index| (index, machine_with(index, 1, config.clone(), now))).collect();
         let mut world = Self {
             now,
             nodes,
@@ -103,8 +114,8 @@ impl World {
     }
 
     /// Every node has three links to others drawn at random, and about three from others.
-    pub(crate) fn random(nodes: usize, seed: u64) -> Self {
-        let mut world = Self::new(nodes);
+    pub(crate) fn random(nodes: usize, config: &Config, seed: u64) -> Self {
+        let mut world = Self::with(nodes, config);
         let mut rng = fastrand::Rng::with_seed(seed);
         for index in 0..nodes {
             for _ in 0..3 {
@@ -140,6 +151,7 @@ impl World {
     /// It is gone; its neighbours do not notice yet.
     pub(crate) fn vanish(&mut self, index: usize) {
         self.nodes.remove(&index);
+        self.settle(index);
     }
 
     pub(crate) fn crash(&mut self, index: usize) {

@@ -1,144 +1,14 @@
 //! Faults that hostile, slow, overfull or long parted peers could cause, each as a small scenario.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use banyan_gossip::{
-    Applied, Config, Event, Gossip, Input, Keys, LocalPeer, MeshName, Message, Output, PeerId, Presence, Row, RowBody,
-    Signed,
-    op::{Claim, INCARNATION_MAX, Op, OpId, SignedOp},
+    Applied, Config, Event, Input, Message, Output, RowBody,
+    op::{INCARNATION_MAX, SignedOp},
     table::Status,
 };
 
-struct TestKeys(PeerId);
-
-impl Keys for TestKeys {
-    fn sign(&self, message: &Signed<'_>) -> [u8; 64] {
-        tag(&self.0, &message.to_bytes())
-    }
-
-    fn verify(&self, peer: &PeerId, message: &Signed<'_>, signature: &[u8; 64]) -> bool {
-        tag(peer, &message.to_bytes()) == *signature
-    }
-}
-
-fn tag(peer: &PeerId, message: &[u8]) -> [u8; 64] {
-    let mut state = 0xcbf2_9ce4_8422_2325u64;
-    for byte in peer.key_bytes().iter().chain(message) {
-        state = (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    let mut signature = [0; 64];
-    signature[..8].copy_from_slice(&state.to_be_bytes());
-    signature
-}
-
-fn peer(index: u16) -> PeerId {
-    let mut key = [7; 32];
-    key[..2].copy_from_slice(&index.to_be_bytes());
-    PeerId::from_key_bytes(key)
-}
-
-fn config() -> Config {
-    Config::new(MeshName::new("test").expect("valid"))
-}
-
-fn machine_with(index: u16, incarnation: u64, config: Config, now: Instant) -> Gossip {
-    let me = LocalPeer { peer: peer(index), incarnation };
-    let rng = fastrand::Rng::with_seed(u64::from(index));
-    let mut gossip = Gossip::new(me, config, Arc::new(TestKeys(me.peer)), rng, now);
-    gossip.handle_input(now, Input::Update(RowBody { capacity: 9, free: 1, ..RowBody::default() }));
-    gossip
-}
-
-fn machine(index: u16, now: Instant) -> Gossip {
-    machine_with(index, 1, config(), now)
-}
-
-/// What an author with a mind of its own may sign.
-fn signed(op: &Op) -> SignedOp {
-    let mut bytes = Vec::new();
-    ciborium::into_writer(op, &mut bytes).expect("writes");
-    SignedOp::new(op.clone(), tag(&op.id().author, &[b"banyan op 1\0test\0", &bytes[..]].concat()))
-}
-
-fn row(index: u16, incarnation: u64, version: u64) -> SignedOp {
-    signed(&Op::Row(Row {
-        peer: peer(index),
-        incarnation,
-        version,
-        presence: Presence::Alive,
-        label: None,
-        addresses: Vec::new(),
-        tags: BTreeMap::new(),
-        capacity: 4,
-        free: 4,
-        tracks: BTreeMap::new(),
-        library: None,
-    }))
-}
-
-fn claim(author: u16, version: u64, suspect: u16, suspect_incarnation: u64) -> Claim {
-    let id = OpId { author: peer(author), incarnation: 1, version };
-    Claim { id, suspect: peer(suspect), suspect_incarnation }
-}
-
-fn death(author: u16, version: u64, suspect: u16, incarnation: u64) -> SignedOp {
-    signed(&Op::Death(claim(author, version, suspect, incarnation)))
-}
-
-fn outputs(gossip: &mut Gossip) -> Vec<Output> {
-    std::iter::from_fn(|| gossip.poll_output()).collect()
-}
-
-/// Lets machines that are linked to one another, all of them, run for a while. Says what events
-/// there were, and how many ops were sent.
-fn run(machines: &mut [&mut Gossip], ids: &[u16], now: &mut Instant, time: Duration) -> (Vec<(u16, Event)>, usize) {
-    let end = *now + time;
-    let (mut events, mut ops) = (Vec::new(), 0);
-    loop {
-        let mut under_way = Vec::new();
-        for (at, gossip) in machines.iter_mut().enumerate() {
-            for output in outputs(gossip) {
-                match output {
-                    Output::Send { to, message } => under_way.push((ids[at], to, message)),
-                    Output::Event(event) => events.push((ids[at], event)),
-                    Output::PersistIncarnation(_) => {}
-                }
-            }
-        }
-        let quiet = under_way.is_empty();
-        for (from, to, message) in under_way {
-            if let Message::Ops(sent) = &message {
-                ops += sent.len();
-            }
-            if let Some(at) = ids.iter().position(|index| peer(*index) == to) {
-                machines[at].handle_input(*now, Input::Message { from: peer(from), message });
-            }
-        }
-        if !quiet {
-            continue;
-        }
-        let Some(next) = machines.iter().filter_map(|gossip| gossip.poll_timeout()).min().filter(|at| *at <= end)
-        else {
-            *now = end;
-            return (events, ops);
-        };
-        *now = next.max(*now);
-        for gossip in machines.iter_mut() {
-            if gossip.poll_timeout().is_some_and(|at| at <= *now) {
-                gossip.handle_timeout(*now);
-            }
-        }
-    }
-}
-
-fn link(a: &mut Gossip, ia: u16, b: &mut Gossip, ib: u16, now: Instant) {
-    a.handle_input(now, Input::LinkUp { peer: peer(ib) });
-    b.handle_input(now, Input::LinkUp { peer: peer(ia) });
-}
+use crate::kit::{config, death, link, machine, machine_with, outputs, peer, row, run, sent_to, suspicion};
 
 #[test]
 fn every_death_that_is_accepted_can_be_refuted_c8() {
@@ -291,19 +161,6 @@ fn a_certified_death_counts_once_the_link_is_gone() {
     assert_eq!(events.iter().filter(|(_, event)| matches!(event, Event::Died { .. })).count(), 1);
 }
 
-fn suspicion(author: u16, suspect: u16, incarnation: u64) -> SignedOp {
-    signed(&Op::Suspicion(claim(author, 1, suspect, incarnation)))
-}
-
-/// How often an op was sent to a peer.
-fn sent_to(outputs: &[Output], index: u16, op: &SignedOp) -> usize {
-    let ops = |output: &Output| match output {
-        Output::Send { to, message: Message::Ops(ops) } if *to == peer(index) => ops.clone(),
-        _ => Vec::new(),
-    };
-    outputs.iter().flat_map(ops).filter(|sent| sent == op).count()
-}
-
 #[test]
 fn enough_accusers_are_enough() {
     let now = Instant::now();
@@ -353,57 +210,6 @@ fn a_starved_node_gives_suspects_more_time() {
     a.handle_input(late, Input::Unreachable { peer: peer(50) });
     a.handle_timeout(late + config().suspicion.max);
     assert_eq!(a.table().status(&peer(50)), Some(Status::Suspect));
-}
-
-#[test]
-fn nobody_is_silenced_by_one_who_repeats_itself() {
-    let now = Instant::now();
-    let mut a = machine(1, now);
-    for index in 2..5 {
-        a.handle_input(now, Input::LinkUp { peer: peer(index) });
-    }
-    outputs(&mut a);
-    let message = |from| Input::Message { from: peer(from), message: Message::Ops(vec![row(50, 1, 1)]) };
-    let prunes = |a: &mut Gossip| -> Vec<PeerId> {
-        let prune = |output| match output {
-            Output::Send { to, message: Message::Prune } => Some(to),
-            _ => None,
-        };
-        outputs(a).into_iter().filter_map(prune).collect()
-    };
-    for from in [2, 2, 2, 3, 3] {
-        a.handle_input(now, message(from));
-    }
-    assert!(prunes(&mut a).is_empty());
-    // The third to bring it is one too many, and is told so once.
-    a.handle_input(now, message(4));
-    a.handle_input(now, message(4));
-    assert_eq!(prunes(&mut a), [peer(4)]);
-    // When one of the others is gone, it is asked again.
-    a.handle_input(now, Input::LinkDown { peer: peer(2), graceful: true });
-    let graft = Output::Send { to: peer(4), message: Message::Graft };
-    assert!(outputs(&mut a).contains(&graft));
-}
-
-#[test]
-fn the_silenced_still_hear_what_is_ones_own() {
-    let now = Instant::now();
-    let mut a = machine(1, now);
-    a.handle_input(now, Input::LinkUp { peer: peer(2) });
-    a.handle_input(now, Input::Message { from: peer(2), message: Message::Prune });
-    outputs(&mut a);
-    let news = Input::Message { from: peer(3), message: Message::Ops(vec![row(50, 1, 1)]) };
-    a.handle_input(now + Duration::from_secs(1), news);
-    assert_eq!(sent_to(&outputs(&mut a), 2, &row(50, 1, 1)), 0);
-    a.handle_input(now + Duration::from_secs(2), Input::Update(RowBody { capacity: 9, free: 0, ..RowBody::default() }));
-    let to_2 = |output: &Output| matches!(output, Output::Send { to, message: Message::Ops(_) } if *to == peer(2));
-    assert!(outputs(&mut a).iter().any(to_2));
-    // Asked again, it compares tables and pushes.
-    a.handle_input(now + Duration::from_secs(3), Input::Message { from: peer(2), message: Message::Graft });
-    assert!(outputs(&mut a).iter().any(|output| matches!(output, Output::Send { message: Message::Digest(_), .. })));
-    let news = Input::Message { from: peer(3), message: Message::Ops(vec![row(51, 1, 1)]) };
-    a.handle_input(now + Duration::from_secs(4), news);
-    assert_eq!(sent_to(&outputs(&mut a), 2, &row(51, 1, 1)), 1);
 }
 
 #[test]

@@ -1,0 +1,99 @@
+//! The partial view: who has a place in a table that is full.
+//!
+//! The peers to whom this node is linked have one, then those that are of use to its tracks, then a
+//! sample of the rest that time makes random. What is said of the others is passed on once.
+
+use std::time::Instant;
+
+use super::Gossip;
+use crate::{
+    PeerId, Presence, Role, Row, TrackEntry,
+    io::Applied,
+    mix::mix_peer,
+    op::{Op, SignedOp},
+    table::Entry,
+};
+
+/// One in so many newcomers that are neither linked nor useful gets a place.
+const LUCKY: u8 = 16;
+/// Rows looked at to find one that may go.
+const PROBES_MAX: usize = 32;
+
+impl Gossip {
+    /// Whether the table is full and a peer not in it. This node's own row is not counted.
+    pub(super) fn is_outside(&self, peer: &PeerId) -> bool {
+        let full = self.table.live_len() > self.config.table_rows_max;
+        full && *peer != self.me && self.table.status(peer).is_none()
+    }
+
+    /// Whether an op about a peer outside is news: each copy would be again, and go round for ever.
+    pub(super) fn is_news_outside(&self, op: &Op, signed: &SignedOp) -> Applied {
+        let wanted = matches!(op, Op::Row(row) if self.is_wanted(row));
+        if !wanted && self.passed_on.contains(mark(op, signed)) { Applied::AlreadySeen } else { Applied::Applied }
+    }
+
+    /// Takes an op about a peer outside: its row may get a place.
+    pub(super) fn take_outside(&mut self, now: Instant, op: &Op, signed: &SignedOp) {
+        let first = self.passed_on.insert(mark(op, signed));
+        if let Op::Row(row) = op
+            && self.make_room(row)
+        {
+            self.take_row(now, row, signed);
+        }
+        if first {
+            self.push_later(now, signed);
+        }
+    }
+
+    fn is_wanted(&self, row: &Row) -> bool {
+        row.presence == Presence::Alive && (self.push.is_linked(&row.peer) || self.is_useful(row))
+    }
+
+    /// Whether it could feed this node, or says what there is to follow.
+    fn is_useful(&self, row: &Row) -> bool {
+        let serves = |entry: &TrackEntry| entry.role != Role::Member || (entry.depth.is_some() && entry.free > 0);
+        row.tracks.iter().any(|(track, entry)| serves(entry) && self.own.body.tracks.contains_key(track))
+    }
+
+    /// Whether a newcomer gets a place. If so another has gone, unless the newcomer is linked and
+    /// nobody could go.
+    fn make_room(&mut self, row: &Row) -> bool {
+        let wanted = self.is_wanted(row);
+        if row.presence != Presence::Alive || (!wanted && self.rng.u8(..LUCKY) != 0) {
+            return false;
+        }
+        let Some(victim) = self.draw_victim(wanted) else {
+            return self.push.is_linked(&row.peer);
+        };
+        if let Some(signed) = self.table.entry(&victim).and_then(Entry::signed_row) {
+            self.passed_on.insert(signed.fingerprint());
+        }
+        self.suspicions.forget(&victim);
+        self.table.remove(&victim);
+        true
+    }
+
+    /// A peer that is neither linked nor useful; if none is found, and a useful one may go, that.
+    fn draw_victim(&mut self, or_useful: bool) -> Option<PeerId> {
+        let mut useful = None;
+        for _ in 0..PROBES_MAX {
+            let row = self.table.sample_live(&mut self.rng)?;
+            if row.peer == self.me || self.push.is_linked(&row.peer) {
+                continue;
+            }
+            if !self.is_useful(row) {
+                return Some(row.peer);
+            }
+            useful.get_or_insert(row.peer);
+        }
+        useful.filter(|_| or_useful)
+    }
+}
+
+/// By what it is remembered that an op was passed on: of several certificates of a death one is enough.
+fn mark(op: &Op, signed: &SignedOp) -> u64 {
+    match op {
+        Op::Death(claim) => mix_peer(claim.suspect_incarnation, &claim.suspect),
+        Op::Row(_) | Op::Suspicion(_) => signed.fingerprint(),
+    }
+}

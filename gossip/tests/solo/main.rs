@@ -1,0 +1,6 @@
+//! One machine, or two.
+
+mod faults;
+mod feeds;
+mod kit;
+mod view;
