@@ -61,7 +61,7 @@ pub(crate) struct Spent {
 }
 
 /// Most peers remembered as not to be asked, about 100 bytes each.
-const SPENT_MAX: usize = 512;
+pub(crate) const SPENT_MAX: usize = 512;
 /// How long a parent whose link or stream broke is left alone, unless it comes back by itself.
 /// Others are preferred anyway; this is for meshes where there is nobody else.
 const BROKEN_FOR: Duration = Duration::from_millis(200);

@@ -7,11 +7,13 @@ use banyan_gossip::{
 
 use super::*;
 
-fn peer(number: u8) -> PeerId {
-    PeerId::from_key_bytes([number; 32])
+const fn peer(number: u16) -> PeerId {
+    let mut key = [0; 32];
+    [key[0], key[1]] = number.to_be_bytes();
+    PeerId::from_key_bytes(key)
 }
 
-const ORIGIN: PeerId = PeerId::from_key_bytes([1; 32]);
+const ORIGIN: PeerId = peer(1);
 const SOURCE: Source = Source { epoch: 4, origin: ORIGIN };
 
 /// A mesh as the table of peer 50 shows it.
@@ -45,7 +47,7 @@ impl Mesh {
         mesh
     }
 
-    fn entry(&self, depth: u8, parent: Option<u8>, free: u16) -> TrackEntry {
+    fn entry(&self, depth: u8, parent: Option<u16>, free: u16) -> TrackEntry {
         TrackEntry {
             role: Role::Member,
             origin: Some(ORIGIN),
@@ -57,16 +59,16 @@ impl Mesh {
         }
     }
 
-    fn member(&mut self, number: u8, depth: u8, parent: u8, free: u16) {
+    fn member(&mut self, number: u16, depth: u8, parent: u16, free: u16) {
         let entry = self.entry(depth, Some(parent), free);
         self.add(number, free, entry);
     }
 
-    fn add(&mut self, number: u8, free: u16, entry: TrackEntry) {
+    fn add(&mut self, number: u16, free: u16, entry: TrackEntry) {
         self.add_on(number, free, self.track.clone(), entry);
     }
 
-    fn add_on(&mut self, number: u8, free: u16, track: TrackName, entry: TrackEntry) {
+    fn add_on(&mut self, number: u16, free: u16, track: TrackName, entry: TrackEntry) {
         let row = Row {
             peer: peer(number),
             incarnation: 1,
@@ -84,6 +86,10 @@ impl Mesh {
     }
 
     fn survey(&self, seed: u64, change: impl FnOnce(&mut Query<'_>)) -> Survey {
+        self.ask(change, |query| survey(query, 8, &mut fastrand::Rng::with_seed(seed)))
+    }
+
+    fn ask<T>(&self, change: impl FnOnce(&mut Query<'_>), ask: impl FnOnce(&Query<'_>) -> T) -> T {
         let standing = |_: &Row| Standing::Open;
         let mut query = Query {
             me: peer(50),
@@ -100,7 +106,7 @@ impl Mesh {
             standing: &standing,
         };
         change(&mut query);
-        survey(&query, 8, &mut fastrand::Rng::with_seed(seed))
+        ask(&query)
     }
 
     fn drawn(&self, change: impl FnOnce(&mut Query<'_>)) -> Vec<PeerId> {
@@ -157,8 +163,8 @@ fn other_tracks_and_publications_are_never_chosen_a10() {
 #[test]
 fn descendants_are_never_chosen_a7() {
     let mut mesh = Mesh::new(0);
-    for (number, parent) in [(51, 50), (52, 51), (53, 52), (54, 53)] {
-        mesh.member(number, number - 49, parent, 2);
+    for (number, depth, parent) in [(51, 2, 50), (52, 3, 51), (53, 4, 52), (54, 5, 53)] {
+        mesh.member(number, depth, parent, 2);
     }
     mesh.member(60, 4, 61, 2);
     let survey = mesh.survey(1, |_| {});
@@ -249,6 +255,52 @@ fn repair_may_ask_for_slots_that_are_kept_for_it() {
     mesh.add(10, 2, mesh.entry(1, Some(1), 0));
     assert_eq!(mesh.drawn(|_| {}), []);
     assert_eq!(mesh.drawn(|query| query.repair = true), [peer(10)]);
+}
+
+#[test]
+fn slots_kept_for_repairs_do_not_hide_open_ones_below_them_a1() {
+    let mut mesh = Mesh::new(0);
+    let kept = mesh.entry(1, Some(1), 0);
+    (100..200 + READ_MAX as u16).for_each(|number| mesh.add(number, 2, kept.clone()));
+    mesh.member(10, 2, 100, 1);
+    assert_eq!(mesh.drawn(|_| {}), [peer(10)]);
+}
+
+#[test]
+fn a_walk_reads_a_bounded_number_of_rows_and_no_more_can_be_used_up() {
+    let mut mesh = Mesh::new(0);
+    let used_up = |row: &Row| if row.peer < peer(2_000) { Standing::UsedUp } else { Standing::Open };
+    let survey = |mesh: &Mesh| {
+        mesh.ask(|_| {}, |query| survey(&Query { standing: &used_up, ..*query }, 8, &mut fastrand::Rng::with_seed(1)))
+    };
+    (100..100 + READ_MAX as u16 - 1).for_each(|number| mesh.member(number, 1, 1, 2));
+    mesh.member(2_000, 2, 100, 2);
+    assert_eq!(survey(&mesh).drawn, [peer(2_000)]);
+    mesh.member(99, 1, 1, 2);
+    assert_eq!((survey(&mesh).drawn, survey(&mesh).used_up), (vec![], true));
+    const { assert!(crate::upstream::SPENT_MAX < READ_MAX) };
+}
+
+#[test]
+fn a_sample_is_even_over_depths_and_takes_only_what_fits() {
+    let mut mesh = Mesh::new(1);
+    (12..52).for_each(|number| mesh.member(number, 1 + number as u8 % 4, 1, 2));
+    mesh.member(10, 5, 12, 2);
+    mesh.member(11, 1, 1, 0);
+    let mut drawn = BTreeMap::new();
+    for seed in 0..2_000 {
+        let one = |query: &Query<'_>| sample(query, 1, &mut fastrand::Rng::with_seed(seed));
+        for peer in mesh.ask(|query| query.deepest = 4, one) {
+            *drawn.entry(peer).or_insert(0) += 1;
+        }
+    }
+    assert!(
+        (12..52).filter(|number| *number != 50).all(|number| (20..=100).contains(&drawn[&peer(number)])),
+        "{drawn:?}"
+    );
+    assert!(!drawn.contains_key(&peer(10)) && !drawn.contains_key(&peer(11)));
+    let all = mesh.ask(|query| query.avoid = Some(ORIGIN), |query| sample(query, 8, &mut fastrand::Rng::with_seed(1)));
+    assert_eq!(all, [], "not behind whom to avoid");
 }
 
 #[test]
