@@ -54,10 +54,7 @@ impl Status {
 #[derive(Debug, Clone, Default)]
 pub struct PeerTable {
     entries: BTreeMap<PeerId, Entry>,
-    tracks: TrackIndex,
-    sums: Sums,
-    graves: Graves,
-    live: usize,
+    derived: Derived,
     revision: u64,
 }
 
@@ -68,7 +65,7 @@ impl PeerTable {
     /// An empty table. The salt is secret, and decides in which order equal candidates of a track come.
     #[must_use]
     pub fn new(salt: u64) -> Self {
-        Self { tracks: TrackIndex::new(salt), ..Self::default() }
+        Self { derived: Derived::new(salt), ..Self::default() }
     }
 
     /// The row of a live peer.
@@ -108,7 +105,7 @@ impl PeerTable {
     /// Live peers.
     #[must_use]
     pub const fn live_len(&self) -> usize {
-        self.live
+        self.derived.live
     }
 
     /// Everything held, tombstones included.
@@ -135,19 +132,19 @@ impl PeerTable {
         let start = PeerId::from_key_bytes(start);
         let circle = self.entries.range(start..).chain(self.entries.range(..start));
         let near = circle.take(PASSED_MAX).find(|(_, entry)| entry.is_live());
-        let far = || self.iter_live().nth(rng.usize(..self.live.max(1)));
+        let far = || self.iter_live().nth(rng.usize(..self.derived.live.max(1)));
         near.and_then(|(_, entry)| entry.row()).or_else(far)
     }
 
     /// The publications of a track that live rows publish or are attached to, by epoch and origin.
     pub fn publications(&self, track: &TrackName) -> impl DoubleEndedIterator<Item = (u64, PeerId, &Publication)> {
-        self.tracks.of(track)
+        self.derived.tracks.of(track)
     }
 
     /// One publication of a track.
     #[must_use]
     pub fn publication(&self, track: &TrackName, epoch: u64, origin: PeerId) -> Option<&Publication> {
-        self.tracks.publication(track, epoch, origin)
+        self.derived.tracks.publication(track, epoch, origin)
     }
 
     /// Merges an op that is a row. Returns whether it was news.
@@ -183,56 +180,41 @@ impl PeerTable {
 
     /// Tombstones held, and how many there may be: twice the live rows, at least 64.
     pub(crate) fn tombstones(&self) -> (usize, usize) {
-        (self.graves.len(), (2 * self.live).max(64))
+        (self.derived.graves.len(), (2 * self.derived.live).max(64))
     }
 
     fn change(&mut self, now: Instant, peer: PeerId, change: impl FnOnce(&mut Entry) -> bool) -> bool {
         let entry = self.entries.entry(peer).or_default();
-        let (row, term, buried) = (entry.live_row().cloned(), term(&peer, entry), entry.buried());
+        self.derived.subtract(peer, entry);
         let changed = change(entry);
         entry.settle(now);
-        let entry = &*entry;
-        if row.as_ref() != entry.live_row() {
-            row.iter().for_each(|row| self.tracks.remove(row));
-            entry.live_row().into_iter().for_each(|row| self.tracks.insert(row));
-        }
-        self.live = self.live + usize::from(entry.is_live()) - usize::from(row.is_some());
-        if buried != entry.buried() {
-            buried.into_iter().for_each(|at| self.graves.remove(at, peer));
-            entry.buried().into_iter().for_each(|at| self.graves.insert(at, peer));
-        }
-        term.into_iter().for_each(|term| self.sums.subtract(term));
-        self::term(&peer, entry).into_iter().for_each(|term| self.sums.add(term));
+        self.derived.add(peer, entry);
         self.revision += u64::from(changed);
         changed
     }
 
     pub(crate) fn remove(&mut self, peer: &PeerId) {
         if let Some(entry) = self.entries.remove(peer) {
-            entry.live_row().into_iter().for_each(|row| self.tracks.remove(row));
-            entry.buried().into_iter().for_each(|at| self.graves.remove(at, *peer));
-            term(peer, &entry).into_iter().for_each(|term| self.sums.subtract(term));
-            self.live -= usize::from(entry.is_live());
+            self.derived.subtract(*peer, &entry);
             self.revision += 1;
         }
     }
 
     /// Tombstones of this age are no longer told others.
     pub(crate) fn hush(&mut self, now: Instant, age: Duration) {
-        while let Some((_, peer)) =
-            self.graves.oldest_shared().filter(|(at, _)| now.saturating_duration_since(*at) >= age)
+        let is_due = |at: &Instant| now.saturating_duration_since(*at) >= age;
+        while let Some((_, peer)) = self.derived.graves.oldest_shared().filter(|(at, _)| is_due(at))
+            && let Some(entry) = self.entries.get_mut(&peer)
         {
-            self.graves.hush();
-            if let Some(entry) = self.entries.get_mut(&peer) {
-                term(&peer, entry).into_iter().for_each(|term| self.sums.subtract(term));
-                entry.hush();
-            }
+            self.derived.subtract(peer, entry);
+            entry.hush();
+            self.derived.add(peer, entry);
         }
     }
 
     /// Forgets tombstones of this age, and the oldest of those that are too many.
     pub(crate) fn forget(&mut self, now: Instant, age: Duration) {
-        while let Some((at, peer)) = self.graves.oldest() {
+        while let Some((at, peer)) = self.derived.graves.oldest() {
             let (tombstones, most) = self.tombstones();
             if tombstones <= most && now.saturating_duration_since(at) < age {
                 return;
@@ -243,12 +225,12 @@ impl PeerTable {
 
     /// The sum over all entries that are shared.
     pub(crate) const fn root(&self) -> u64 {
-        self.sums.root()
+        self.derived.sums.root()
     }
 
     /// The same, a bucket at a time.
     pub(crate) fn bucket_sums(&self) -> &[u64] {
-        self.sums.buckets()
+        self.derived.sums.buckets()
     }
 
     /// The entries that others are told of.
@@ -258,6 +240,47 @@ impl PeerTable {
 
     pub(crate) fn entry(&self, peer: &PeerId) -> Option<&Entry> {
         self.entries.get(peer)
+    }
+}
+
+/// What follows from the entries: each is subtracted before it changes and added afterwards.
+#[derive(Debug, Clone, Default)]
+struct Derived {
+    tracks: TrackIndex,
+    sums: Sums,
+    graves: Graves,
+    live: usize,
+}
+
+impl Derived {
+    fn new(salt: u64) -> Self {
+        Self { tracks: TrackIndex::new(salt), ..Self::default() }
+    }
+
+    fn add(&mut self, peer: PeerId, entry: &Entry) {
+        if let Some(row) = entry.live_row() {
+            self.tracks.insert(row);
+            self.live += 1;
+        }
+        if let Some(at) = entry.buried() {
+            self.graves.insert(at, peer, entry.is_shared());
+        }
+        if let Some(term) = term(&peer, entry) {
+            self.sums.add(term);
+        }
+    }
+
+    fn subtract(&mut self, peer: PeerId, entry: &Entry) {
+        if let Some(row) = entry.live_row() {
+            self.tracks.remove(row);
+            self.live -= 1;
+        }
+        if let Some(at) = entry.buried() {
+            self.graves.remove(at, peer, entry.is_shared());
+        }
+        if let Some(term) = term(&peer, entry) {
+            self.sums.subtract(term);
+        }
     }
 }
 

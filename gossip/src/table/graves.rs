@@ -17,14 +17,16 @@ impl Graves {
         self.shared.len() + self.silent.len()
     }
 
-    pub(super) fn insert(&mut self, at: Instant, peer: PeerId) {
-        self.shared.insert((at, peer));
+    pub(super) fn insert(&mut self, at: Instant, peer: PeerId, shared: bool) {
+        self.side(shared).insert((at, peer));
     }
 
-    pub(super) fn remove(&mut self, at: Instant, peer: PeerId) {
-        if !self.shared.remove(&(at, peer)) {
-            self.silent.remove(&(at, peer));
-        }
+    pub(super) fn remove(&mut self, at: Instant, peer: PeerId, shared: bool) {
+        self.side(shared).remove(&(at, peer));
+    }
+
+    const fn side(&mut self, shared: bool) -> &mut BTreeSet<(Instant, PeerId)> {
+        if shared { &mut self.shared } else { &mut self.silent }
     }
 
     pub(super) fn oldest(&self) -> Option<(Instant, PeerId)> {
@@ -34,10 +36,5 @@ impl Graves {
     /// The oldest who is spoken of.
     pub(super) fn oldest_shared(&self) -> Option<(Instant, PeerId)> {
         self.shared.first().copied()
-    }
-
-    /// The oldest who was spoken of is only remembered from now on.
-    pub(super) fn hush(&mut self) {
-        self.silent.extend(self.shared.pop_first());
     }
 }
