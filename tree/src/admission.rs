@@ -27,7 +27,14 @@ impl Tree {
         // Whoever asks anew has given up its former session here (B11).
         self.end_child(cx, from, DetachReason::Superseded, false);
         let verdict = self.judge(now, cx, from, &join);
-        let taken = verdict.and_then(|source| if cx.slots.take() { Ok(source) } else { Err(RefuseReason::Full) });
+        let mut taken = verdict.and_then(|source| if cx.slots.take() { Ok(source) } else { Err(RefuseReason::Full) });
+        if taken == Err(RefuseReason::Full)
+            && let Some(source) = self.source
+            && self.displace(cx, from, &join)
+            && cx.slots.take()
+        {
+            taken = Ok(source);
+        }
         match taken {
             Ok(source) => self.accept(now, from, &join, source),
             Err(reason) => {
@@ -38,6 +45,26 @@ impl Tree {
                 self.send(from, Message::Refuse { request: join.request, reason, try_instead });
             }
         }
+    }
+
+    /// Whoever feeds others goes before whoever cannot: otherwise leaves that offer nothing could take
+    /// every slot in reach, and those who would feed the rest stay outside with their own. A child
+    /// without capacity goes, told to ask the newcomer; it displaces nobody in turn, so this ends.
+    fn displace(&mut self, cx: &mut Context<'_>, newcomer: PeerId, join: &Join) -> bool {
+        let offers = |peer: &PeerId| cx.peers.live(peer).is_some_and(|row| row.capacity > 0);
+        if join.height == 0 && !offers(&newcomer) {
+            return false;
+        }
+        let known = |peer: &PeerId| cx.peers.live(peer).is_some();
+        let useless = |(peer, child): &(&PeerId, &Child)| {
+            child.is_open() && child.height == 0 && child.shed.is_none() && known(peer) && !offers(peer)
+        };
+        let Some(leaf) = self.children.iter().find(useless).map(|(peer, _)| *peer) else {
+            return false;
+        };
+        self.send(leaf, Message::Shed { try_instead: vec![newcomer] });
+        self.end_child(cx, leaf, DetachReason::Shed, true);
+        true
     }
 
     /// Decides everything but the slot itself.

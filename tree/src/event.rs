@@ -117,7 +117,7 @@ pub enum DetachReason {
     OriginLeft,
     /// One of the two follows another publication.
     OriginChanged,
-    /// The parent lowered its capacity.
+    /// The parent lowered its capacity, or needs the slot for somebody who feeds others.
     Shed,
     /// The child came back and asked anew.
     Superseded,

@@ -112,13 +112,24 @@ impl Tree {
         }
         let mut survey = self.survey(now, cx);
         if survey.drawn.is_empty() {
-            return Err(self.why_nobody(&survey));
+            let knock = self.may_displace(now, cx, &survey);
+            return knock.ok_or_else(|| self.why_nobody(&survey));
         }
         let peer = survey.drawn.remove(0);
         if let Some(attempt) = self.upstream.attempt.as_mut() {
             attempt.drawn = survey.drawn.into();
         }
         Ok(peer)
+    }
+
+    /// When every slot is taken, one who feeds others may still be let in instead of one who cannot:
+    /// the origin knows, or names those who may.
+    fn may_displace(&self, now: Instant, cx: &Context<'_>, survey: &Survey) -> Option<PeerId> {
+        let feeds = cx.slots.capacity() > 0 || !self.children.is_empty();
+        let only_better = self.upstream.attempt.as_ref()?.reason == MoveReason::MovedUp;
+        let origin = self.source?.origin;
+        let open = origin != self.me && self.standing(now, cx, origin) == Standing::Open;
+        (feeds && open && !only_better && survey.origin_live && survey.attached).then_some(origin)
     }
 
     fn survey(&mut self, now: Instant, cx: &Context<'_>) -> Survey {
