@@ -95,7 +95,10 @@ impl Tree {
 
     /// How a backup is fed; `None` if it cannot be one.
     fn backup_standing(&self, now: Instant, cx: &Context<'_>, wish: Wish, peer: PeerId) -> Option<Chain> {
-        let unusable = peer == self.me || self.parent() == Some(peer) || self.children.contains_key(&peer);
+        let unusable = peer == self.me
+            || self.parent() == Some(peer)
+            || self.children.contains_key(&peer)
+            || cx.links.silent(&peer);
         let failed = !cx.links.linked(&peer)
             && !self.backups.list.contains(&peer)
             && self.backups.asked.get(&peer).is_some_and(|until| *until > now);

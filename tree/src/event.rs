@@ -105,6 +105,8 @@ impl fmt::Display for MoveReason {
 pub enum DetachReason {
     /// The link between the two broke.
     LinkDown,
+    /// The parent was silent for too long.
+    Silent,
     /// The data stream broke or was refused.
     StreamClosed,
     /// The child has another parent.
@@ -131,6 +133,7 @@ impl fmt::Display for DetachReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::LinkDown => "link_down",
+            Self::Silent => "silent",
             Self::StreamClosed => "stream_closed",
             Self::Moved => "moved",
             Self::Cancelled => "cancelled",

@@ -26,6 +26,11 @@ impl fmt::Debug for Context<'_> {
 pub trait Links {
     /// Whether there is a link to this peer.
     fn linked(&self, peer: &PeerId) -> bool;
+    /// Whether nothing has come over the link for so long that its peer is not to be asked: it was
+    /// [`Input::Lost`], and not heard since.
+    fn silent(&self, _peer: &PeerId) -> bool {
+        false
+    }
     /// Its round-trip time, if known.
     fn rtt(&self, peer: &PeerId) -> Option<Duration>;
 }
@@ -73,14 +78,20 @@ pub enum Input {
         /// To whom.
         peer: PeerId,
     },
-    /// Nothing was heard of the parent for a moment. Either `Heard` or `LinkDown` follows.
+    /// Nothing was heard of the parent for a moment. `Heard`, `Lost` or `LinkDown` follows.
     Silent {
         /// The parent.
         peer: PeerId,
     },
-    /// The silent parent was heard again.
+    /// Nothing was heard of a peer for so long that it is of no use, though its link is still there.
+    /// `Heard` or `LinkDown` follows.
+    Lost {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A peer that was silent, or lost, was heard again.
     Heard {
-        /// The parent.
+        /// The peer.
         peer: PeerId,
     },
     /// A child opened its data stream.

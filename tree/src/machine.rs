@@ -117,7 +117,7 @@ impl Tree {
             Input::LinkUp { peer } => self.on_link_up(now, cx, peer),
             Input::LinkDown { peer } => {
                 self.end_child(cx, peer, DetachReason::LinkDown, false);
-                self.on_upstream_link_down(now, cx, peer);
+                self.on_upstream_gone(now, cx, peer, DetachReason::LinkDown);
                 self.on_backup_lost(now, peer);
             }
             Input::ConnectFailed { peer } => {
@@ -125,6 +125,10 @@ impl Tree {
                 self.on_connect_failed(now, cx, peer);
             }
             Input::Silent { peer } => self.on_silent(now, cx, peer),
+            Input::Lost { peer } => {
+                self.on_upstream_gone(now, cx, peer, DetachReason::Silent);
+                self.on_backup_lost(now, peer);
+            }
             Input::Heard { peer } => self.on_heard(now, cx, peer),
             Input::ChildOpened { peer, ticket } => self.on_child_opened(now, peer, ticket),
             Input::ChildClosed { peer, ticket } => self.on_child_closed(cx, peer, ticket),

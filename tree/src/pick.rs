@@ -177,7 +177,8 @@ impl Tree {
     fn standing(&self, now: Instant, cx: &Context<'_>, peer: PeerId) -> Standing {
         if self.children.contains_key(&peer) {
             Standing::Below
-        } else if self.parent() == Some(peer) || self.upstream.is_spent(now, cx.peers, &peer) {
+        } else if self.parent() == Some(peer) || self.upstream.is_spent(now, cx.peers, &peer) || cx.links.silent(&peer)
+        {
             Standing::UsedUp
         } else {
             Standing::Open

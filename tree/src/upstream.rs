@@ -119,14 +119,16 @@ impl Tree {
         self.upstream.lost = Some(parent.peer);
         match detach {
             DetachReason::LinkDown => self.upstream.spend(now, parent.peer, BROKEN_FOR),
+            // Not asked while it is silent, and an ordinary peer once it is heard.
+            DetachReason::Silent => {}
             _ => self.upstream.spend_row(now, cx.peers, parent.peer, BROKEN_FOR, false),
         }
         self.seek(now, cx, why);
     }
 
-    pub(crate) fn on_upstream_link_down(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId) {
+    pub(crate) fn on_upstream_gone(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId, reason: DetachReason) {
         if self.parent() == Some(peer) {
-            self.lose_parent(now, cx, DetachReason::LinkDown, MoveReason::ParentLost);
+            self.lose_parent(now, cx, reason, MoveReason::ParentLost);
         }
         if self.upstream.attempt.as_ref().and_then(|attempt| attempt.phase.peer()) == Some(peer) {
             self.fail_target(now, cx);
@@ -156,7 +158,7 @@ impl Tree {
 
     pub(crate) fn on_heard(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId) {
         let Some(parent) = self.upstream.parent.as_mut().filter(|parent| parent.peer == peer) else {
-            return;
+            return self.on_link_up(now, cx, peer);
         };
         parent.silent = false;
         let shed = parent.shed;

@@ -91,6 +91,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => any_peer().prop_map(|peer| Input::LinkDown { peer }),
         1 => any_peer().prop_map(|peer| Input::LinkUp { peer }),
         1 => any_peer().prop_map(|peer| Input::Silent { peer }),
+        1 => any_peer().prop_map(|peer| Input::Lost { peer }),
         1 => any_peer().prop_map(|peer| Input::Heard { peer }),
         1 => (0..9_u64, 0..9_u64).prop_map(|(oldest, next)| Input::Ring { oldest, next }),
         1 => Just(Input::TableChanged),

@@ -40,8 +40,13 @@ fn fault(world: &mut World, count: u16) {
         12 if alive => {
             if let Some(parent) = world.parent(number).map(peer) {
                 world.input(number, Input::Silent { peer: parent });
-                if world.rng.bool() {
-                    world.input_later(ms(60), peer(number), Input::Heard { peer: parent });
+                match world.rng.u8(..3) {
+                    0 => world.input_later(ms(60), peer(number), Input::Heard { peer: parent }),
+                    1 => {
+                        world.input_later(ms(150), peer(number), Input::Lost { peer: parent });
+                        world.input_later(ms(900), peer(number), Input::Heard { peer: parent });
+                    }
+                    _ => {}
                 }
             }
         }

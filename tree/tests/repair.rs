@@ -144,6 +144,21 @@ fn parent_that_is_heard_again_is_kept() {
 }
 
 #[test]
+fn parent_that_stalls_is_left_and_asked_again_once_it_is_heard() {
+    // There is nobody else.
+    let mut world = joined(81, Delays::LAN, 1, 4);
+    world.input(1, Input::Silent { peer: peer(0) });
+    world.run(ms(150));
+    world.input(1, Input::Lost { peer: peer(0) });
+    world.run(s(3));
+    assert_eq!(world.parent(1), None, "it is not asked while it is silent");
+    world.input(1, Input::Heard { peer: peer(0) });
+    world.run(ms(100));
+    assert_eq!(world.parent(1), Some(0));
+    world.settle(s(1));
+}
+
+#[test]
 fn parent_that_is_cut_off_is_replaced_before_its_link_is_declared_lost() {
     for seed in 90..95 {
         let mut world = joined(seed, Delays::LAN, 30, 4);
@@ -151,7 +166,7 @@ fn parent_that_is_cut_off_is_replaced_before_its_link_is_declared_lost() {
         let orphans: Vec<u16> = world.tree(victim).children().map(|(child, _)| number(child)).collect();
         let before = world.elapsed();
         world.kill_silently(victim);
-        world.settle(s(4));
+        world.settle(s(7));
         for orphan in orphans {
             let took = world.events.iter().find_map(|(at, node, event)| match event {
                 Event::Attached { .. } if *node == orphan && *at > before => Some(*at - before),

@@ -19,9 +19,10 @@ impl World {
         for other in self.links_of(dead) {
             if self.nodes[&other].tree.parent() == Some(dead) {
                 self.input_later(ms(150), other, Input::Silent { peer: dead });
+                self.input_later(ms(300), other, Input::Lost { peer: dead });
             }
         }
-        self.vanish(dead, ms(300), ms(1_500));
+        self.vanish(dead, ms(3_500), ms(4_500));
     }
 
     fn vanish(&mut self, dead: PeerId, noticed: Duration, known: Duration) {

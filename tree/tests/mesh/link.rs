@@ -9,11 +9,26 @@ use super::{Happening, World, pair};
 
 /// The links of a node.
 #[derive(Debug, Default)]
-pub struct LinkSet(BTreeSet<PeerId>);
+pub struct LinkSet(BTreeSet<PeerId>, BTreeSet<PeerId>);
+
+impl LinkSet {
+    /// Follows what the node is told of its links.
+    pub(super) fn follow(&mut self, input: &Input) {
+        match input {
+            Input::Lost { peer } => drop(self.1.insert(*peer)),
+            Input::Heard { peer } | Input::LinkUp { peer } | Input::LinkDown { peer } => drop(self.1.remove(peer)),
+            _ => {}
+        }
+    }
+}
 
 impl Links for LinkSet {
     fn linked(&self, peer: &PeerId) -> bool {
         self.0.contains(peer)
+    }
+
+    fn silent(&self, peer: &PeerId) -> bool {
+        self.1.contains(peer)
     }
 
     fn rtt(&self, peer: &PeerId) -> Option<Duration> {

@@ -15,6 +15,9 @@ impl World {
         if self.trace && !matches!(input, None | Some(Input::TableChanged)) {
             eprintln!("{:>9.1} {:>3} <- {}", ms_since(self.start, self.now), number(at), short(&input));
         }
+        if let Some(input) = &input {
+            node.links.follow(input);
+        }
         let mut cx = Context { peers: &node.table, slots: &mut node.slots, links: &node.links };
         match input {
             Some(input) => node.tree.handle_input(self.now, &mut cx, input),
