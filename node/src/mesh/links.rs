@@ -1,9 +1,12 @@
 //! The links of this node: how lively they are, and what they are used for.
 //!
 //! Liveness is local: both ends of a link watch it, and nothing of it goes into rows. Any byte from
-//! a peer counts as a sign of life. A node that was itself starved of time does not blame its peers
-//! (the self-awareness of Lifeguard, <https://arxiv.org/abs/1707.00788>): what its timers run late
-//! is granted to everyone.
+//! a peer is a sign of life, so a ping is sent only when nothing came: a parent that pulses needs
+//! none. A parent that is silent is left long before its link is given up: that it is of no use now
+//! is no evidence that it is dead (see `docs/decisions/0002`).
+//!
+//! A node that was itself starved of time does not blame its peers (the self-awareness of Lifeguard,
+//! <https://arxiv.org/abs/1707.00788>): what its timers run late is granted to everyone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,15 +18,20 @@ use banyan_gossip::PeerId;
 /// How links are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkConfig {
-    /// Between pings to a parent.
+    /// A parent that is silent for this long is pinged: a little more than passes between its pulses.
     pub parent_ping: Duration,
-    /// Between pings to anybody else.
+    /// Between pings to a parent that stays silent.
+    pub parent_ping_again: Duration,
+    /// Anybody else who is silent for this long is pinged by the end that dialled, and then again and
+    /// again; the other end leaves it half as much again.
     pub ping: Duration,
+    /// However talkative a peer is, it is pinged this often to measure the round-trip time.
+    pub measure: Duration,
     /// A parent that is silent for this long gets a backup beside it.
     pub parent_silent: Duration,
-    /// A parent that is silent for this long is lost.
+    /// A parent that is silent for this long is given up by the trees, but not yet its link.
     pub parent_lost: Duration,
-    /// Anybody else who is silent for this long is lost.
+    /// A link that is silent for this long is lost.
     pub lost: Duration,
     /// A timer that runs later than this means that this node was starved.
     pub starved: Duration,
@@ -32,8 +40,10 @@ pub struct LinkConfig {
 impl Default for LinkConfig {
     fn default() -> Self {
         Self {
-            parent_ping: Duration::from_millis(50),
+            parent_ping: Duration::from_millis(110),
+            parent_ping_again: Duration::from_millis(50),
             ping: Duration::from_secs(1),
+            measure: Duration::from_secs(30),
             parent_silent: Duration::from_millis(150),
             parent_lost: Duration::from_millis(300),
             lost: Duration::from_millis(3_500),
@@ -54,10 +64,45 @@ pub struct Link {
     /// Whether the peer said that it closes the link on purpose.
     pub graceful: bool,
     heard: Instant,
-    next_ping: Instant,
-    ping: Option<(u32, Instant)>,
+    pinged: Option<Instant>,
+    /// The ping that is to be answered.
+    awaited: Option<(u32, Instant)>,
     rtt: Option<Duration>,
-    silent: bool,
+    silence: Silence,
+}
+
+/// What was made of a parent's silence so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Silence {
+    None,
+    /// It has a backup beside it.
+    Noticed,
+    /// It is no parent any more.
+    GivenUp,
+}
+
+impl Link {
+    fn next_ping(&self, config: &LinkConfig, parent: bool) -> Instant {
+        let Some(pinged) = self.pinged else {
+            return self.since;
+        };
+        let (idle, again) = match (parent, self.dialer) {
+            (true, _) => (config.parent_ping, config.parent_ping_again),
+            (false, true) => (config.ping, config.ping),
+            // One ping with its answer is a sign of life for both ends.
+            (false, false) => (config.ping * 3 / 2, config.ping),
+        };
+        (self.heard + idle).max(pinged + again).min(pinged + config.measure)
+    }
+
+    fn deadline(&self, config: &LinkConfig, parent: bool) -> Instant {
+        let patience = match (parent, self.silence) {
+            (true, Silence::None) => config.parent_silent,
+            (true, Silence::Noticed) => config.parent_lost,
+            (true, Silence::GivenUp) | (false, _) => config.lost,
+        };
+        self.next_ping(config, parent).min(self.heard + patience)
+    }
 }
 
 /// What the watch over the links found.
@@ -67,7 +112,9 @@ pub(crate) enum Finding {
     Ping(PeerId, u32),
     /// A parent is silent.
     Silent(PeerId),
-    /// The peer is lost.
+    /// A parent was silent for so long that it is of no use.
+    GivenUp(PeerId),
+    /// The link is lost.
     Lost(PeerId),
 }
 
@@ -77,13 +124,16 @@ pub struct Links {
     config: LinkConfig,
     links: BTreeMap<PeerId, Link>,
     parents: BTreeSet<PeerId>,
-    deadline: Option<Instant>,
+    /// The link to look after next, and when.
+    next: Option<(Instant, PeerId)>,
+    /// `next` has to be sought anew.
+    stale: bool,
     nonce: u32,
 }
 
 impl Links {
     pub(crate) const fn new(config: LinkConfig) -> Self {
-        Self { config, links: BTreeMap::new(), parents: BTreeSet::new(), deadline: None, nonce: 0 }
+        Self { config, links: BTreeMap::new(), parents: BTreeSet::new(), next: None, stale: false, nonce: 0 }
     }
 
     /// The link to a peer.
@@ -116,15 +166,17 @@ impl Links {
             used: now,
             graceful: false,
             heard: now,
-            next_ping: now,
-            ping: None,
+            pinged: None,
+            awaited: None,
             rtt: None,
-            silent: false,
+            silence: Silence::None,
         };
         self.links.insert(peer, link);
+        self.stale = true;
     }
 
     pub(crate) fn down(&mut self, peer: &PeerId) -> Option<Link> {
+        self.stale = true;
         self.links.remove(peer)
     }
 
@@ -134,14 +186,17 @@ impl Links {
 
     /// Whose silence matters at once.
     pub(crate) fn set_parents(&mut self, now: Instant, parents: BTreeSet<PeerId>) {
+        if parents == self.parents {
+            return;
+        }
         for peer in parents.difference(&self.parents) {
             if let Some(link) = self.links.get_mut(peer) {
-                // It may have been pinged a second apart until now.
+                // It may have had nothing to say for a second until now.
                 link.heard = now;
-                link.next_ping = now;
             }
         }
         self.parents = parents;
+        self.stale = true;
     }
 
     /// A sign of life. Says whether the peer was noted as silent.
@@ -150,14 +205,17 @@ impl Links {
             return false;
         };
         link.heard = now;
-        std::mem::take(&mut link.silent)
+        // A sign of life only puts off what is due: the next link to look after stays the next,
+        // unless it is this one.
+        self.stale |= self.next.is_some_and(|(_, next)| next == *peer);
+        std::mem::replace(&mut link.silence, Silence::None) != Silence::None
     }
 
     pub(crate) fn pong(&mut self, now: Instant, peer: &PeerId, nonce: u32) {
         let Some(link) = self.links.get_mut(peer) else {
             return;
         };
-        if let Some((_, sent)) = link.ping.take_if(|(expected, _)| *expected == nonce) {
+        if let Some((_, sent)) = link.awaited.take_if(|(expected, _)| *expected == nonce) {
             let sample = now.saturating_duration_since(sent);
             // As TCP smooths it (RFC 6298): an eighth of the news.
             link.rtt = Some(link.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
@@ -166,59 +224,61 @@ impl Links {
 
     /// Looks after every link. Returns what to do, in the order of the peers' ids.
     pub(crate) fn watch(&mut self, now: Instant) -> Vec<Finding> {
-        let late = self.deadline.map_or(Duration::ZERO, |deadline| now.saturating_duration_since(deadline));
+        let late = self.deadline().map_or(Duration::ZERO, |deadline| now.saturating_duration_since(deadline));
         let grant = if late > self.config.starved { late } else { Duration::ZERO };
+        let config = &self.config;
         let mut findings = Vec::new();
         for (peer, link) in &mut self.links {
             let parent = self.parents.contains(peer);
             link.heard = (link.heard + grant).min(now);
             let silence = now.saturating_duration_since(link.heard);
-            let lost = if parent { self.config.parent_lost } else { self.config.lost };
-            if silence >= lost {
+            if silence >= config.lost {
                 findings.push(Finding::Lost(*peer));
                 continue;
             }
-            if parent && silence >= self.config.parent_silent && !link.silent {
-                link.silent = true;
+            if parent && silence >= config.parent_lost && link.silence < Silence::GivenUp {
+                link.silence = Silence::GivenUp;
+                findings.push(Finding::GivenUp(*peer));
+            } else if parent && silence >= config.parent_silent && link.silence < Silence::Noticed {
+                link.silence = Silence::Noticed;
                 findings.push(Finding::Silent(*peer));
             }
-            if now >= link.next_ping {
-                let interval = if parent { self.config.parent_ping } else { self.config.ping };
-                link.next_ping = now + interval;
+            if now >= link.next_ping(config, parent) {
+                link.pinged = Some(now);
                 self.nonce = self.nonce.wrapping_add(1);
                 // An answer still awaited is not replaced: it may be the one that measures.
-                if link.ping.is_none_or(|(_, sent)| now.saturating_duration_since(sent) > self.config.lost) {
-                    link.ping = Some((self.nonce, now));
+                if link.awaited.is_none_or(|(_, sent)| now.saturating_duration_since(sent) > config.lost) {
+                    link.awaited = Some((self.nonce, now));
                 }
-                findings.push(Finding::Ping(*peer, link.ping.map_or(self.nonce, |(nonce, _)| nonce)));
+                findings.push(Finding::Ping(*peer, link.awaited.map_or(self.nonce, |(nonce, _)| nonce)));
             }
         }
+        self.stale = true;
         self.schedule();
         findings
     }
 
-    /// When [`Links::watch`] wants to be called next. Call after changes.
+    /// Settles when [`Links::watch`] wants to be called next. Call after changes.
     pub(crate) fn schedule(&mut self) {
-        let config = &self.config;
-        let next = self.links.iter().map(|(peer, link)| {
-            let patience = match (self.parents.contains(peer), link.silent) {
-                (true, false) => config.parent_silent,
-                (true, true) => config.parent_lost,
-                (false, _) => config.lost,
-            };
-            link.next_ping.min(link.heard + patience)
-        });
-        self.deadline = next.min();
+        if std::mem::take(&mut self.stale) {
+            let deadlines =
+                self.links.iter().map(|(peer, link)| (link.deadline(&self.config, self.parents.contains(peer)), *peer));
+            self.next = deadlines.min();
+        }
     }
 
-    pub(crate) const fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.next.map(|(at, _)| at)
     }
 }
 
 impl banyan_tree::Links for Links {
     fn linked(&self, peer: &PeerId) -> bool {
         self.links.contains_key(peer)
+    }
+
+    fn silent(&self, peer: &PeerId) -> bool {
+        self.links.get(peer).is_some_and(|link| link.silence == Silence::GivenUp)
     }
 
     fn rtt(&self, peer: &PeerId) -> Option<Duration> {

@@ -390,6 +390,7 @@ impl Mesh {
                 match finding {
                     Finding::Ping(peer, nonce) => self.send(peer, Control::Ping(nonce)),
                     Finding::Silent(peer) => self.all_trees(now, || banyan_tree::Input::Silent { peer }),
+                    Finding::GivenUp(peer) => self.all_trees(now, || banyan_tree::Input::Lost { peer }),
                     Finding::Lost(peer) => {
                         self.why_closed.insert(peer, "silent for too long");
                         self.outputs.push_back(Output::CloseLink { peer, reason: "silent for too long" });

@@ -24,11 +24,14 @@ struct World {
     links: BTreeSet<(PeerId, PeerId)>,
     /// Hosts from and to which nothing passes, though nothing is closed.
     cut: BTreeSet<PeerId>,
+    /// What waits for them; a link loses nothing while it lives.
+    held: Vec<(PeerId, PeerId, Control)>,
     /// Parent, child, ticket, whether the child knows that it is open.
     streams: BTreeMap<(PeerId, PeerId, u64), bool>,
     queue: BTreeMap<(Instant, u64), Do>,
     sequence: u64,
     dials: Vec<(PeerId, PeerId)>,
+    pings: Vec<(PeerId, PeerId)>,
     events: Vec<(PeerId, Event)>,
     left: BTreeSet<PeerId>,
 }
@@ -51,10 +54,12 @@ impl World {
             order: Vec::new(),
             links: BTreeSet::new(),
             cut: BTreeSet::new(),
+            held: Vec::new(),
             streams: BTreeMap::new(),
             queue: BTreeMap::new(),
             sequence: 0,
             dials: Vec::new(),
+            pings: Vec::new(),
             events: Vec::new(),
             left: BTreeSet::new(),
         };
@@ -99,6 +104,7 @@ impl World {
 
     fn unlink(&mut self, a: PeerId, b: PeerId) {
         if self.links.remove(&pair(a, b)) {
+            self.held.retain(|(from, to, _)| pair(*from, *to) != pair(a, b));
             self.later(Do::Input(a, Input::LinkDown { peer: b }));
             self.later(Do::Input(b, Input::LinkDown { peer: a }));
         }
@@ -116,6 +122,13 @@ impl World {
             if parent == peer || child == peer {
                 self.close_stream(parent, child, ticket);
             }
+        }
+    }
+
+    fn heal(&mut self) {
+        self.cut.clear();
+        for (from, to, message) in std::mem::take(&mut self.held) {
+            self.later(Do::Input(to, Input::Message { from, message }));
         }
     }
 
@@ -138,8 +151,17 @@ impl World {
     fn carry_out(&mut self, me: PeerId, output: Output) {
         match output {
             Output::Send { to, message } => {
+                if matches!(message, Control::Ping(_)) {
+                    self.pings.push((me, to));
+                }
                 let message = Control::decode(&message.encode()).expect("what is encoded can be decoded");
-                if self.links.contains(&pair(me, to)) && !self.cut.contains(&me) && !self.cut.contains(&to) {
+                let cut = self.cut.contains(&me) || self.cut.contains(&to);
+                if !self.links.contains(&pair(me, to)) {
+                    return;
+                }
+                if cut {
+                    self.held.push((me, to, message));
+                } else {
                     self.later(Do::Input(to, Input::Message { from: me, message }));
                 }
             }
@@ -348,9 +370,56 @@ fn a_silent_parent_is_left_in_less_than_half_a_second() {
     let gone = world.order[relay];
     let others = world.nodes.iter().filter(|(peer, _)| **peer != gone);
     assert!({ others }.all(|(_, mesh)| mesh.table().live(&gone).is_none()), "everyone knows (B12)");
-    world.cut.clear();
+    world.heal();
     world.run(Duration::from_secs(10));
     assert_eq!(world.attached(), 12, "and it comes back");
+}
+
+#[test]
+fn a_relay_that_stalls_is_left_but_neither_unlinked_nor_suspected() {
+    let mut world = World::new(12, narrow);
+    world.run(Duration::from_secs(1));
+    world.publish_and_subscribe(1);
+    world.run(Duration::from_secs(2));
+    let relay = world.relay(1);
+    let children: Vec<usize> = (0..12).filter(|index| *index != relay && world.parent(*index) == Some(relay)).collect();
+    world.events.clear();
+    world.cut.insert(world.order[relay]);
+    world.run(Duration::from_secs(2));
+    for child in children {
+        assert!(world.parent(child).is_some_and(|parent| parent != relay), "{child} still hangs on");
+    }
+    world.heal();
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.attached(), 12);
+    let accused = |event: &Event| {
+        matches!(event, Event::LinkDown(_, "silent for too long" | "connection closed"))
+            || matches!(event, Event::Gossip(banyan_gossip::Event::Suspected { .. }))
+    };
+    assert!(!world.events.iter().any(|(_, event)| accused(event)));
+}
+
+#[test]
+fn pings_are_for_silence_and_now_and_then_for_the_round_trip_time() {
+    let mut world = World::new(3, |_| {});
+    world.run(Duration::from_secs(5));
+    for mesh in world.nodes.values() {
+        assert!(mesh.links().iter().all(|(peer, _)| banyan_tree::Links::rtt(mesh.links(), peer) == Some(2 * LATENCY)));
+    }
+    world.pings.clear();
+    world.run(Duration::from_secs(60));
+    let per_link = world.pings.len() / world.links.len();
+    assert!((50..70).contains(&per_link), "{per_link} pings in a minute on an idle link");
+    world.publish_and_subscribe(0);
+    world.run(Duration::from_secs(1));
+    world.pings.clear();
+    world.run(Duration::from_secs(60));
+    for child in 1..3 {
+        let parent = world.parent(child).expect("attached");
+        let pair = (world.order[child], world.order[parent]);
+        let pings = world.pings.iter().filter(|ping| **ping == pair).count();
+        assert!((1..5).contains(&pings), "{pings} pings in a minute to a parent that pulses");
+    }
 }
 
 #[test]
