@@ -23,7 +23,7 @@ pub struct LinkConfig {
     /// Between pings to a parent that stays silent.
     pub parent_ping_again: Duration,
     /// Anybody else who is silent for this long is pinged by the end that dialled, and then again and
-    /// again; the other end leaves it half as much again.
+    /// again; the other end leaves it a quarter more.
     pub ping: Duration,
     /// However talkative a peer is, it is pinged this often to measure the round-trip time.
     pub measure: Duration,
@@ -31,7 +31,7 @@ pub struct LinkConfig {
     pub parent_silent: Duration,
     /// A parent that is silent for this long is given up by the trees, but not yet its link.
     pub parent_lost: Duration,
-    /// A link that is silent for this long is lost.
+    /// A link over which nothing came for this long after a ping is lost.
     pub lost: Duration,
     /// A timer that runs later than this means that this node was starved.
     pub starved: Duration,
@@ -46,7 +46,7 @@ impl Default for LinkConfig {
             measure: Duration::from_secs(30),
             parent_silent: Duration::from_millis(150),
             parent_lost: Duration::from_millis(300),
-            lost: Duration::from_millis(3_500),
+            lost: Duration::from_millis(3_200),
             starved: Duration::from_millis(30),
         }
     }
@@ -65,7 +65,9 @@ pub struct Link {
     pub graceful: bool,
     heard: Instant,
     pinged: Option<Instant>,
-    /// The ping that is to be answered.
+    /// The first ping after which nothing was heard.
+    unanswered: Option<Instant>,
+    /// The ping whose answer measures the round-trip time.
     awaited: Option<(u32, Instant)>,
     rtt: Option<Duration>,
     silence: Silence,
@@ -82,6 +84,10 @@ enum Silence {
 }
 
 impl Link {
+    const fn hear(&mut self, now: Instant) {
+        (self.heard, self.unanswered) = (now, None);
+    }
+
     fn next_ping(&self, config: &LinkConfig, parent: bool) -> Instant {
         let Some(pinged) = self.pinged else {
             return self.since;
@@ -90,18 +96,19 @@ impl Link {
             (true, _) => (config.parent_ping, config.parent_ping_again),
             (false, true) => (config.ping, config.ping),
             // One ping with its answer is a sign of life for both ends.
-            (false, false) => (config.ping * 3 / 2, config.ping),
+            (false, false) => (config.ping * 5 / 4, config.ping),
         };
         (self.heard + idle).max(pinged + again).min(pinged + config.measure)
     }
 
     fn deadline(&self, config: &LinkConfig, parent: bool) -> Instant {
-        let patience = match (parent, self.silence) {
-            (true, Silence::None) => config.parent_silent,
-            (true, Silence::Noticed) => config.parent_lost,
-            (true, Silence::GivenUp) | (false, _) => config.lost,
+        let left = match (parent, self.silence) {
+            (true, Silence::None) => Some(self.heard + config.parent_silent),
+            (true, Silence::Noticed) => Some(self.heard + config.parent_lost),
+            (true, Silence::GivenUp) | (false, _) => None,
         };
-        self.next_ping(config, parent).min(self.heard + patience)
+        let lost = self.unanswered.map(|pinged| pinged + config.lost);
+        left.into_iter().chain(lost).fold(self.next_ping(config, parent), Instant::min)
     }
 }
 
@@ -167,6 +174,7 @@ impl Links {
             graceful: false,
             heard: now,
             pinged: None,
+            unanswered: None,
             awaited: None,
             rtt: None,
             silence: Silence::None,
@@ -192,7 +200,7 @@ impl Links {
         for peer in parents.difference(&self.parents) {
             if let Some(link) = self.links.get_mut(peer) {
                 // It may have had nothing to say for a second until now.
-                link.heard = now;
+                link.hear(now);
             }
         }
         self.parents = parents;
@@ -204,7 +212,7 @@ impl Links {
         let Some(link) = self.links.get_mut(peer) else {
             return false;
         };
-        link.heard = now;
+        link.hear(now);
         // A sign of life only puts off what is due: the next link to look after stays the next,
         // unless it is this one.
         self.stale |= self.next.is_some_and(|(_, next)| next == *peer);
@@ -231,11 +239,12 @@ impl Links {
         for (peer, link) in &mut self.links {
             let parent = self.parents.contains(peer);
             link.heard = (link.heard + grant).min(now);
-            let silence = now.saturating_duration_since(link.heard);
-            if silence >= config.lost {
+            link.unanswered = link.unanswered.map(|pinged| (pinged + grant).min(now));
+            if link.unanswered.is_some_and(|pinged| now.saturating_duration_since(pinged) >= config.lost) {
                 findings.push(Finding::Lost(*peer));
                 continue;
             }
+            let silence = now.saturating_duration_since(link.heard);
             if parent && silence >= config.parent_lost && link.silence < Silence::GivenUp {
                 link.silence = Silence::GivenUp;
                 findings.push(Finding::GivenUp(*peer));
@@ -245,6 +254,7 @@ impl Links {
             }
             if now >= link.next_ping(config, parent) {
                 link.pinged = Some(now);
+                link.unanswered.get_or_insert(now);
                 self.nonce = self.nonce.wrapping_add(1);
                 // An answer still awaited is not replaced: it may be the one that measures.
                 if link.awaited.is_none_or(|(_, sent)| now.saturating_duration_since(sent) > config.lost) {
