@@ -211,7 +211,8 @@ impl Gossip {
 
     fn shared(&mut self, now: Instant) -> Shared<'_> {
         self.table.hush(now, self.config.tombstone_life / 2);
-        Shared::new(&self.table, self.config.full_digest_max)
+        let slice = self.is_full().then(|| self.rng.u8(..));
+        Shared::new(&self.table, self.config.full_digest_max).sliced(slice)
     }
 
     fn open_sync(&mut self, now: Instant, peer: PeerId) {

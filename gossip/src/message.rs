@@ -48,6 +48,9 @@ pub struct Digest {
     /// Whether the receiver is to say what it has there, if it lacks something.
     #[serde(rename = "r")]
     pub reply: bool,
+    /// Whether the sender's table is full: it wants nothing of peers that are not named here.
+    #[serde(rename = "f", default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
 }
 
 /// What the sender has of one peer.

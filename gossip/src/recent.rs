@@ -1,7 +1,7 @@
 //! What was seen lately, in bounded memory.
 
 /// Most numbers of a generation; there are two, sorted, of 8 bytes a number.
-const GENERATION: usize = 8_192;
+const GENERATION: usize = 4_096;
 /// Memory is taken for so many numbers at a time.
 const STEP: usize = 512;
 

@@ -4,6 +4,9 @@
 //! small table is described entry by entry; a large one by a sum a bucket first, so that two tables
 //! that are nearly equal exchange little more than the sums. Tombstones are part of it until half
 //! their life is over.
+//!
+//! Tables that are full hold different samples and never agree: each describes a slice, drawn at
+//! random, and gets only what is newer of those whom both hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,16 +23,26 @@ pub(crate) struct Shared<'a> {
     table: &'a PeerTable,
     /// A table up to this size is described entry by entry.
     full_max: usize,
+    /// The first bucket of the slice that is described, if the table is full.
+    slice: Option<u8>,
 }
+
+/// Buckets of a slice.
+const SLICE: u8 = 32;
 
 impl<'a> Shared<'a> {
     pub(crate) const fn new(table: &'a PeerTable, full_max: usize) -> Self {
-        Self { table, full_max }
+        Self { table, full_max, slice: None }
+    }
+
+    /// Of a table that is full only a slice is described, from this bucket on.
+    pub(crate) const fn sliced(self, slice: Option<u8>) -> Self {
+        Self { slice, ..self }
     }
 
     /// How to begin with somebody whose table is likely the same.
-    pub(crate) const fn root(&self) -> Message {
-        Message::Root(self.table.root())
+    pub(crate) fn root(&self) -> Message {
+        self.slice_digest().unwrap_or_else(|| Message::Root(self.table.root()))
     }
 
     /// How to begin with somebody whose table is likely another.
@@ -39,15 +52,26 @@ impl<'a> Shared<'a> {
 
     /// The answer to the other's sum.
     pub(crate) fn answer_root(&self, theirs: u64) -> Option<Message> {
+        let sums = || Message::Buckets(self.table.bucket_sums().to_vec());
         let small = self.table.len() <= self.full_max;
-        let description =
-            || if small { self.full_digest() } else { Message::Buckets(self.table.bucket_sums().to_vec()) };
+        let description = || if small { self.full_digest() } else { self.slice_digest().unwrap_or_else(sums) };
         (theirs != self.table.root()).then(description)
     }
 
     fn full_digest(&self) -> Message {
-        let entries = self.table.shared().map(digest_entry).collect();
-        Message::Digest(Digest { buckets: None, entries, reply: true })
+        Message::Digest(self.digest(None, self.table.shared().map(digest_entry).collect(), true))
+    }
+
+    fn slice_digest(&self) -> Option<Message> {
+        let first = self.slice?;
+        let within = |(peer, _): &(&PeerId, &Entry)| bucket(peer).wrapping_sub(first) < SLICE;
+        let entries = self.table.shared().filter(within).map(digest_entry).take(DIGEST_ENTRIES_MAX).collect();
+        let buckets = (0..SLICE).map(|index| first.wrapping_add(index)).collect();
+        Some(Message::Digest(self.digest(Some(buckets), entries, true)))
+    }
+
+    const fn digest(&self, buckets: Option<Vec<u8>>, entries: Vec<DigestEntry>, reply: bool) -> Digest {
+        Digest { buckets, entries, reply, full: self.slice.is_some() }
     }
 
     /// The answer to the other's sums: digests of the buckets that differ.
@@ -63,12 +87,12 @@ impl<'a> Shared<'a> {
                 entries.push(digest_entry((peer, entry)));
             }
         }
-        let mut digests = vec![Digest { buckets: Some(Vec::new()), entries: Vec::new(), reply: true }];
+        let mut digests = vec![self.digest(Some(Vec::new()), Vec::new(), true)];
         for (bucket, mut entries) in in_bucket {
             entries.truncate(DIGEST_ENTRIES_MAX);
             let full = digests.last().is_some_and(|last| last.entries.len() + entries.len() > DIGEST_ENTRIES_MAX);
             if full {
-                digests.push(Digest { buckets: Some(Vec::new()), entries: Vec::new(), reply: true });
+                digests.push(self.digest(Some(Vec::new()), Vec::new(), true));
             }
             let last = digests.last_mut().expect("there is one");
             last.buckets.get_or_insert_default().push(bucket);
@@ -85,7 +109,7 @@ impl<'a> Shared<'a> {
         let known: BTreeMap<&PeerId, &DigestEntry> = theirs.entries.iter().map(|entry| (&entry.0, entry)).collect();
         let mut lacking_there = Vec::new();
         // Silent tombstones too if the other speaks of the peer: they contradict.
-        let shared = self.table.shared().filter(|(peer, _)| covers(peer) && !known.contains_key(peer));
+        let shared = self.table.shared().filter(|(peer, _)| !theirs.full && covers(peer) && !known.contains_key(peer));
         let named = known.keys().filter_map(|peer| Some((*peer, self.table.entry(peer)?)));
         for (peer, entry) in shared.chain(named) {
             let (row, death) = known.get(peer).map_or(((0, 0), None), |theirs| (theirs.1, theirs.2));
@@ -105,17 +129,14 @@ impl<'a> Shared<'a> {
                 let refuted = entry.2 < Some(ours.row_version().0);
                 entry.1 > ours.row_version() || (entry.2 > ours.death_incarnation() && !refuted)
             }
-            None => true,
+            None => self.slice.is_none(),
         };
         if theirs.reply && theirs.entries.iter().any(lacks_here) {
-            let entries = self
-                .table
-                .shared()
-                .filter(|(peer, _)| covers(peer))
-                .map(digest_entry)
-                .take(DIGEST_ENTRIES_MAX)
-                .collect();
-            messages.push(Message::Digest(Digest { buckets: theirs.buckets.clone(), entries, reply: false }));
+            // What a full table does not name it does not hold, or will name another time.
+            let mine =
+                self.table.shared().filter(|(peer, _)| covers(peer) && (!theirs.full || known.contains_key(peer)));
+            let entries = mine.map(digest_entry).take(DIGEST_ENTRIES_MAX).collect();
+            messages.push(Message::Digest(self.digest(theirs.buckets.clone(), entries, false)));
         }
         messages
     }

@@ -22,14 +22,14 @@ impl Gossip {
         }
         let applied = self.take(now, from, op, &signed);
         if let Some(from) = from {
-            self.judge_feed(now, from, op.id(), applied);
+            self.judge_feed(now, from, &op.id(), applied);
         }
         applied
     }
 
     /// Prunes a link that brings what enough others have brought, and grafts one that brings by
     /// anti-entropy what the others should have pushed.
-    fn judge_feed(&mut self, now: Instant, from: PeerId, id: OpId, applied: Applied) {
+    fn judge_feed(&mut self, now: Instant, from: PeerId, id: &OpId, applied: Applied) {
         match applied {
             Applied::Applied if self.push.on_first(now, &from, id) => self.graft(from),
             Applied::AlreadySeen | Applied::Stale if self.push.on_copy(now, &from, id, self.config.feeds) => {

@@ -12,21 +12,22 @@ use std::{
 
 use crate::{
     PeerId,
+    mix::{mix, mix_peer},
     op::{OpId, SignedOp},
 };
 
 /// Most news waiting to be pushed; beyond it the oldest is left to anti-entropy.
 const PENDING_MAX: usize = 4096;
-/// Ops of which it is remembered who brought them; about 100 bytes each, and 32 a bringer.
-const HEARD_MAX: usize = 2048;
-/// Most bringers remembered of an op.
-const BRINGERS_MAX: usize = 16;
+/// Ops of which it is remembered who brought them, of 16 bytes each.
+const HEARD_MAX: usize = 512;
 /// What a pruned link pushed before it knew has come in after this long.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 /// A link, as far as pushing goes. The two directions know nothing of each other.
 #[derive(Debug, Default)]
 struct Link {
+    /// The bit that stands for it in [`Heard`]; 0 beyond 64 links, and what it brings is not remembered.
+    seat: u64,
     /// It asked not to be pushed what others wrote.
     silenced: bool,
     /// When this node asked that of it.
@@ -46,12 +47,17 @@ pub(super) struct Push {
 impl Push {
     /// A link that is new feeds, and is fed.
     pub(super) fn add_link(&mut self, peer: PeerId) {
-        self.links.insert(peer, Link::default());
+        self.remove_link(&peer);
+        let taken = self.links.values().fold(0, |taken, link| taken | link.seat);
+        let seat = 1u64.checked_shl(taken.trailing_ones()).unwrap_or(0);
+        self.links.insert(peer, Link { seat, ..Link::default() });
     }
 
     /// Returns whether there was one.
     pub(super) fn remove_link(&mut self, peer: &PeerId) -> bool {
-        self.links.remove(peer).is_some()
+        let link = self.links.remove(peer);
+        self.heard.forget(link.as_ref().map_or(0, |link| link.seat));
+        link.is_some()
     }
 
     pub(super) fn is_linked(&self, peer: &PeerId) -> bool {
@@ -78,23 +84,27 @@ impl Push {
 
     /// A link brought an op that was news. Returns whether it was pruned long ago: then those who
     /// feed this node should have brought it before.
-    pub(super) fn on_first(&mut self, now: Instant, from: &PeerId, id: OpId) -> bool {
+    pub(super) fn on_first(&mut self, now: Instant, from: &PeerId, id: &OpId) -> bool {
         self.heard.insert(id);
-        self.heard.add(from, &id);
-        let pruned = self.links.get(from).and_then(|link| link.pruned);
-        id.author != *from && pruned.is_some_and(|at| now.saturating_duration_since(at) > IN_FLIGHT)
+        let Some(link) = self.links.get(from).filter(|_| id.author != *from) else {
+            return false;
+        };
+        self.heard.add(id, link.seat);
+        link.pruned.is_some_and(|at| now.saturating_duration_since(at) > IN_FLIGHT)
     }
 
     /// A link brought an op that was known. Returns whether to prune it, at most once until
-    /// [`Push::graft`]: `feeds` others that feed this node brought it before.
-    pub(super) fn on_copy(&mut self, now: Instant, from: &PeerId, id: OpId, feeds: usize) -> bool {
-        let feeding = |peer: &&PeerId| self.links.get(*peer).is_some_and(|link| link.pruned.is_none());
-        let before = self.heard.by(&id).iter().filter(|peer| *peer != from).filter(feeding).count();
-        self.heard.add(from, &id);
-        let Some(link) = self.links.get_mut(from) else {
+    /// [`Push::graft`]: `feeds` others that feed this node brought it before. An author is no
+    /// bringer of what it wrote.
+    pub(super) fn on_copy(&mut self, now: Instant, from: &PeerId, id: &OpId, feeds: usize) -> bool {
+        let feeding = |link: &Link| if link.pruned.is_none() { link.seat } else { 0 };
+        let feeding = self.links.values().fold(0, |seats, link| seats | feeding(link));
+        let Some(link) = self.links.get_mut(from).filter(|_| id.author != *from) else {
             return false;
         };
-        let prune = before >= feeds && id.author != *from && link.pruned.is_none();
+        let before = self.heard.by(id) & feeding & !link.seat;
+        self.heard.add(id, link.seat);
+        let prune = link.pruned.is_none() && before.count_ones() as usize >= feeds;
         if prune {
             link.pruned = Some(now);
         }
@@ -144,44 +154,49 @@ impl Push {
         }
         (self.due, self.last) = (None, Some(now));
         let pending = std::mem::take(&mut self.pending);
-        let wants = |peer: &PeerId, link: &Link, id: &OpId| {
-            id.author == *me || (!link.silenced && id.author != *peer && !self.heard.by(id).contains(peer))
+        let brought: Vec<u64> = pending.iter().map(|(id, _)| self.heard.by(id)).collect();
+        let wants = |peer: &PeerId, link: &Link, id: &OpId, brought: u64| {
+            id.author == *me || (!link.silenced && id.author != *peer && brought & link.seat == 0)
         };
         let news = |(peer, link): (&PeerId, &Link)| {
-            let ops = pending.iter().filter(|(id, _)| wants(peer, link, id)).map(|(_, op)| op.clone()).collect();
-            (*peer, ops)
+            let wanted = pending.iter().zip(&brought).filter(|((id, _), brought)| wants(peer, link, id, **brought));
+            (*peer, wanted.map(|((_, op), _)| op.clone()).collect())
         };
         self.links.iter().map(news).collect()
     }
 }
 
-/// Who brought the last ops that were news; an author is no bringer of what it wrote.
+/// Which links brought the last ops that were news: a mark an op, and a bit a link.
 #[derive(Debug, Default)]
-struct Heard {
-    by: BTreeMap<OpId, Vec<PeerId>>,
-    order: VecDeque<OpId>,
-}
+struct Heard(VecDeque<(u64, u64)>);
 
 impl Heard {
-    fn insert(&mut self, id: OpId) {
-        if self.by.insert(id, Vec::new()).is_none() {
-            self.order.push_back(id);
+    fn insert(&mut self, id: &OpId) {
+        if self.0.len() == HEARD_MAX {
+            self.0.pop_front();
         }
-        if self.order.len() > HEARD_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.by.remove(&oldest);
+        self.0.push_back((mark(id), 0));
+    }
+
+    fn add(&mut self, id: &OpId, seat: u64) {
+        let mark = mark(id);
+        // Copies follow the first soon.
+        if let Some((_, by)) = self.0.iter_mut().rev().find(|(known, _)| *known == mark) {
+            *by |= seat;
         }
     }
 
-    fn add(&mut self, from: &PeerId, id: &OpId) {
-        let room = |by: &&mut Vec<PeerId>| by.len() < BRINGERS_MAX && !by.contains(from);
-        if let Some(by) = self.by.get_mut(id).filter(room).filter(|_| id.author != *from) {
-            by.push(*from);
-        }
+    fn by(&self, id: &OpId) -> u64 {
+        let mark = mark(id);
+        self.0.iter().rev().find(|(known, _)| *known == mark).map_or(0, |(_, by)| *by)
     }
 
-    fn by(&self, id: &OpId) -> &[PeerId] {
-        self.by.get(id).map_or(&[], Vec::as_slice)
+    /// Another link is to have the seat.
+    fn forget(&mut self, seat: u64) {
+        self.0.iter_mut().for_each(|(_, by)| *by &= !seat);
     }
+}
+
+fn mark(id: &OpId) -> u64 {
+    mix(mix_peer(0, &id.author), [id.incarnation, id.version])
 }

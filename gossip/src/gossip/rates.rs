@@ -9,7 +9,7 @@ use crate::PeerId;
 
 /// Most authors remembered, of about 64 bytes each. Beyond it one is forgotten, and gets a fresh
 /// burst: whoever floods the mesh under that many names is not slowed by a limit a name.
-const AUTHORS_MAX: usize = 4096;
+const AUTHORS_MAX: usize = 1024;
 
 /// What each author may still publish: a token an op.
 #[derive(Debug, Default)]

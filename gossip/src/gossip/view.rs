@@ -20,10 +20,14 @@ const LUCKY: u8 = 16;
 const PROBES_MAX: usize = 32;
 
 impl Gossip {
-    /// Whether the table is full and a peer not in it. This node's own row is not counted.
+    /// Whether the table is full. This node's own row is not counted.
+    pub(super) const fn is_full(&self) -> bool {
+        self.table.live_len() > self.config.table_rows_max
+    }
+
+    /// Whether the table is full and a peer not in it.
     pub(super) fn is_outside(&self, peer: &PeerId) -> bool {
-        let full = self.table.live_len() > self.config.table_rows_max;
-        full && *peer != self.me && self.table.status(peer).is_none()
+        self.is_full() && *peer != self.me && self.table.status(peer).is_none()
     }
 
     /// Whether an op about a peer outside is news: each copy would be again, and go round for ever.

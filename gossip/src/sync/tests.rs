@@ -73,3 +73,29 @@ fn tombstones_leave_the_sum_when_they_fall_silent() {
     with.forget(start + Duration::from_secs(20), Duration::from_secs(20));
     assert_eq!(with.len(), 9);
 }
+
+#[test]
+fn full_tables_exchange_only_what_is_newer_of_whom_both_hold_c5() {
+    let now = Instant::now();
+    let (mut a, mut b) = (table(600, now), table(300, now));
+    for index in 1_000..1_300 {
+        merge(&mut b, now, index, 1, Presence::Alive);
+    }
+    merge(&mut a, now, 1, 2, Presence::Alive);
+    merge(&mut b, now, 2, 2, Presence::Alive);
+    let (mut to_a, mut to_b) = (Vec::new(), Vec::new());
+    for first in (0..=u8::MAX).step_by(usize::from(SLICE)) {
+        let (a, b) = (Shared::new(&a, FULL_MAX).sliced(Some(first)), Shared::new(&b, FULL_MAX).sliced(Some(first)));
+        let Message::Digest(opening) = a.root() else { panic!("not a digest") };
+        assert!(opening.entries.len() < 200, "{} entries", opening.entries.len());
+        for message in b.answer_digest(&opening) {
+            match message {
+                Message::Ops(ops) => to_a.extend(ops),
+                Message::Digest(answer) => to_b.extend(a.answer_digest(&answer)),
+                _ => panic!("{message:?}"),
+            }
+        }
+    }
+    assert_eq!(to_a, [b.entry(&peer(2)).and_then(Entry::signed_row).expect("held").clone()]);
+    assert_eq!(to_b, [Message::Ops(vec![a.entry(&peer(1)).and_then(Entry::signed_row).expect("held").clone()])]);
+}

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use banyan_gossip::{Event, Gossip, Input, table::Status};
+use banyan_gossip::{Config, Event, Gossip, Input, table::Status};
 
 use crate::world::{World, body, config, peer};
 
@@ -94,4 +94,27 @@ fn a_crash_is_told_by_few_and_known_to_all_in_two_seconds_b12() {
     // Three suspicions and one certificate, and what their authors tell their own neighbours.
     let copies = (world.copies - before) as f64 / NODES as f64;
     assert!(accusers > 8 && copies < 4.0 * config().feeds as f64 + 2.0, "{accusers} accusers: {copies} ops a node");
+}
+
+#[test]
+fn a_mesh_beyond_the_table_reaches_whoever_holds_a_row_and_keeps_quiet_c4() {
+    let config = Config { table_rows_max: 40, full_digest_max: 20, ..config() };
+    let mut world = World::random(NODES, &config, 6);
+    world.run(Duration::from_secs(2));
+    let holds = |node: &&Gossip, author| node.table().row(&peer(author)).is_some();
+    for author in [3, 77, 140] {
+        let free = change(&mut world, author);
+        world.run(Duration::from_millis(500));
+        let holders = world.nodes.values().filter(|node| holds(node, author)).count();
+        assert!(holders > 6 && has_seen(&world, author, free).len() == holders, "{holders} hold {author}");
+    }
+    assert!(world.nodes.values().all(|node| node.table().live_len() <= 41 + 20));
+    // Samples that differ are no news: nothing is sent again and again.
+    let before = world.copies;
+    world.run(Duration::from_secs(60));
+    assert!(world.copies - before < NODES, "{} ops", world.copies - before);
+    // A crash is told of and settled although few know the victim.
+    world.crash(77);
+    world.run(Duration::from_secs(2));
+    assert!(world.nodes.values().all(|node| node.table().live(&peer(77)).is_none()));
 }

@@ -127,6 +127,7 @@ fn anything(rng: &mut fastrand::Rng) -> Message {
             buckets: rng.bool().then(|| (0..rng.u8(..9)).collect()),
             entries: (0..rng.u16(..9)).map(|i| DigestEntry(peer(whom + i), (number, 1), Some(number))).collect(),
             reply: rng.bool(),
+            full: rng.bool(),
         }),
         4 => Message::Ops(vec![suspicion(who, whom, number)]),
         5 => Message::Ops(vec![death(who, number, whom, number)]),
