@@ -37,6 +37,8 @@ pub struct Gossip {
     config: Config,
     keys: Arc<dyn Keys>,
     rng: fastrand::Rng,
+    /// Drawn at the start, and told to nobody.
+    salt: u64,
     table: PeerTable,
     own: OwnRow,
     push: Push,
@@ -64,7 +66,7 @@ impl Gossip {
     #[must_use]
     pub fn new(me: LocalPeer, config: Config, keys: Arc<dyn Keys>, mut rng: fastrand::Rng, now: Instant) -> Self {
         let sync_at = now + draw(&mut rng, config.sync_interval);
-        let table = PeerTable::new(rng.u64(..));
+        let salt = rng.u64(..);
         Self {
             me: me.peer,
             incarnation: me.incarnation.min(INCARNATION_MAX),
@@ -73,9 +75,10 @@ impl Gossip {
             config,
             keys,
             rng,
-            table,
+            salt,
+            table: PeerTable::new(salt),
             own: OwnRow::new(),
-            push: Push::default(),
+            push: Push::new(salt),
             suspicions: Suspicions::default(),
             health: Health::new(now),
             sync_at,

@@ -135,12 +135,6 @@ impl SignedOp {
         keys.verify(author, &Signed { mesh, op: &self.0.bytes }, &self.0.signature)
     }
 
-    /// Names the bytes: the first 8 bytes of their BLAKE3.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        let hash = blake3::hash(&self.0.bytes);
-        u64::from_be_bytes(*hash.as_bytes().first_chunk::<8>().expect("a hash has 32 bytes"))
-    }
-
     /// Bytes that it takes in a message, about.
     pub(crate) fn wire_bytes(&self) -> usize {
         self.0.bytes.len() + 72

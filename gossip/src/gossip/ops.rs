@@ -41,7 +41,7 @@ impl Gossip {
 
     fn take(&mut self, now: Instant, from: Option<PeerId>, op: &Op, signed: &SignedOp) -> Applied {
         // What is known need not be verified.
-        match self.is_news(op, signed) {
+        match self.is_news(op) {
             Applied::Applied => {}
             known => {
                 self.contradict(from, op);
@@ -100,9 +100,9 @@ impl Gossip {
     }
 
     /// `Applied` if it is.
-    fn is_news(&self, op: &Op, signed: &SignedOp) -> Applied {
+    fn is_news(&self, op: &Op) -> Applied {
         match op {
-            _ if self.is_outside(subject(op)) => self.is_news_outside(op, signed),
+            _ if self.is_outside(subject(op)) => self.is_news_outside(op),
             Op::Row(row) => {
                 let entry = self.table.entry(&row.peer);
                 let known = match entry {

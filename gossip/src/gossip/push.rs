@@ -18,8 +18,8 @@ use crate::{
 
 /// Most news waiting to be pushed; beyond it the oldest is left to anti-entropy.
 const PENDING_MAX: usize = 4096;
-/// Ops of which it is remembered who brought them, of 16 bytes each.
-const HEARD_MAX: usize = 512;
+/// Places for ops of which it is remembered who brought them, of 16 bytes each.
+const HEARD_MAX: usize = 1024;
 /// What a pruned link pushed before it knew has come in after this long.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
@@ -35,7 +35,7 @@ struct Link {
 }
 
 /// The links and what waits to go out over them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Push {
     links: BTreeMap<PeerId, Link>,
     pending: VecDeque<(OpId, SignedOp)>,
@@ -45,6 +45,12 @@ pub(super) struct Push {
 }
 
 impl Push {
+    /// No links yet. The salt is secret.
+    pub(super) fn new(salt: u64) -> Self {
+        let heard = Heard { salt, places: Vec::new() };
+        Self { links: BTreeMap::new(), pending: VecDeque::new(), heard, due: None, last: None }
+    }
+
     /// A link that is new feeds, and is fed.
     pub(super) fn add_link(&mut self, peer: PeerId) {
         self.remove_link(&peer);
@@ -89,7 +95,7 @@ impl Push {
         let Some(link) = self.links.get(from).filter(|_| id.author != *from) else {
             return false;
         };
-        self.heard.add(id, link.seat);
+        self.heard.bring(id, link.seat);
         link.pruned.is_some_and(|at| now.saturating_duration_since(at) > IN_FLIGHT)
     }
 
@@ -102,8 +108,7 @@ impl Push {
         let Some(link) = self.links.get_mut(from).filter(|_| id.author != *from) else {
             return false;
         };
-        let before = self.heard.by(id) & feeding & !link.seat;
-        self.heard.add(id, link.seat);
+        let before = self.heard.bring(id, link.seat) & feeding & !link.seat;
         let prune = link.pruned.is_none() && before.count_ones() as usize >= feeds;
         if prune {
             link.pruned = Some(now);
@@ -166,37 +171,47 @@ impl Push {
     }
 }
 
-/// Which links brought the last ops that were news: a mark an op, and a bit a link.
-#[derive(Debug, Default)]
-struct Heard(VecDeque<(u64, u64)>);
+/// Which links brought the ops that were news lately: a mark an op, and a bit a link. An op loses its
+/// place to a later one; then it may come in, or go out, once more than it need.
+#[derive(Debug)]
+struct Heard {
+    salt: u64,
+    /// By mark; taken when the first op comes.
+    places: Vec<(u64, u64)>,
+}
 
 impl Heard {
     fn insert(&mut self, id: &OpId) {
-        if self.0.len() == HEARD_MAX {
-            self.0.pop_front();
-        }
-        self.0.push_back((mark(id), 0));
+        let mark = mark(self.salt, id);
+        self.places.resize(HEARD_MAX, (0, 0));
+        self.places[place(mark)] = (mark, 0);
     }
 
-    fn add(&mut self, id: &OpId, seat: u64) {
-        let mark = mark(id);
-        // Copies follow the first soon.
-        if let Some((_, by)) = self.0.iter_mut().rev().find(|(known, _)| *known == mark) {
-            *by |= seat;
+    /// A link brought it. Returns who did before.
+    fn bring(&mut self, id: &OpId, seat: u64) -> u64 {
+        let mark = mark(self.salt, id);
+        match self.places.get_mut(place(mark)) {
+            Some((known, by)) if *known == mark => std::mem::replace(by, *by | seat),
+            _ => 0,
         }
     }
 
     fn by(&self, id: &OpId) -> u64 {
-        let mark = mark(id);
-        self.0.iter().rev().find(|(known, _)| *known == mark).map_or(0, |(_, by)| *by)
+        let mark = mark(self.salt, id);
+        self.places.get(place(mark)).filter(|(known, _)| *known == mark).map_or(0, |(_, by)| *by)
     }
 
     /// Another link is to have the seat.
     fn forget(&mut self, seat: u64) {
-        self.0.iter_mut().for_each(|(_, by)| *by &= !seat);
+        self.places.iter_mut().for_each(|(_, by)| *by &= !seat);
     }
 }
 
-fn mark(id: &OpId) -> u64 {
-    mix(mix_peer(0, &id.author), [id.incarnation, id.version])
+const fn place(mark: u64) -> usize {
+    mark as usize % HEARD_MAX
+}
+
+/// A number that stands for an op. Nobody who does not know the salt finds two ops of the same.
+pub(super) fn mark(salt: u64, id: &OpId) -> u64 {
+    mix(mix_peer(salt, &id.author), [id.incarnation, id.version])
 }

@@ -5,11 +5,11 @@
 
 use std::time::Instant;
 
-use super::Gossip;
+use super::{Gossip, push::mark};
 use crate::{
     PeerId, Presence, Role, Row, TrackEntry,
     io::Applied,
-    mix::mix_peer,
+    mix::{mix, mix_peer},
     op::{Op, SignedOp},
     table::Entry,
 };
@@ -31,14 +31,14 @@ impl Gossip {
     }
 
     /// Whether an op about a peer outside is news: each copy would be again, and go round for ever.
-    pub(super) fn is_news_outside(&self, op: &Op, signed: &SignedOp) -> Applied {
+    pub(super) fn is_news_outside(&self, op: &Op) -> Applied {
         let wanted = matches!(op, Op::Row(row) if self.is_wanted(row));
-        if !wanted && self.passed_on.contains(mark(op, signed)) { Applied::AlreadySeen } else { Applied::Applied }
+        if !wanted && self.passed_on.contains(self.mark(op)) { Applied::AlreadySeen } else { Applied::Applied }
     }
 
     /// Takes an op about a peer outside: its row may get a place.
     pub(super) fn take_outside(&mut self, now: Instant, op: &Op, signed: &SignedOp) {
-        let first = self.passed_on.insert(mark(op, signed));
+        let first = self.passed_on.insert(self.mark(op)) && self.is_worth_telling(op);
         if let Op::Row(row) = op
             && self.make_room(row)
         {
@@ -46,6 +46,25 @@ impl Gossip {
         }
         if first {
             self.push_later(now, signed);
+        }
+    }
+
+    /// Of several accusers a few are enough.
+    fn is_worth_telling(&mut self, op: &Op) -> bool {
+        let Op::Suspicion(claim) = op else {
+            return true;
+        };
+        let suspect = mix_peer(self.salt, &claim.suspect);
+        let mut accusers = 0..=u64::from(self.config.suspicion.confirmations);
+        accusers.any(|nth| self.passed_on.insert(mix(suspect, [claim.suspect_incarnation, nth, 1])))
+    }
+
+    /// By what it is remembered that an op was passed on: of several certificates of a death one
+    /// is enough.
+    fn mark(&self, op: &Op) -> u64 {
+        match op {
+            Op::Death(claim) => mix(mix_peer(self.salt, &claim.suspect), [claim.suspect_incarnation]),
+            Op::Row(_) | Op::Suspicion(_) => mark(self.salt, &op.id()),
         }
     }
 
@@ -69,8 +88,8 @@ impl Gossip {
         let Some(victim) = self.draw_victim(wanted) else {
             return self.push.is_linked(&row.peer);
         };
-        if let Some(signed) = self.table.entry(&victim).and_then(Entry::signed_row) {
-            self.passed_on.insert(signed.fingerprint());
+        if let Some(op) = self.table.entry(&victim).and_then(Entry::signed_row).and_then(SignedOp::op) {
+            self.passed_on.insert(self.mark(op));
         }
         self.suspicions.forget(&victim);
         self.table.remove(&victim);
@@ -91,13 +110,5 @@ impl Gossip {
             useful.get_or_insert(row.peer);
         }
         useful.filter(|_| or_useful)
-    }
-}
-
-/// By what it is remembered that an op was passed on: of several certificates of a death one is enough.
-fn mark(op: &Op, signed: &SignedOp) -> u64 {
-    match op {
-        Op::Death(claim) => mix_peer(claim.suspect_incarnation, &claim.suspect),
-        Op::Row(_) | Op::Suspicion(_) => signed.fingerprint(),
     }
 }
