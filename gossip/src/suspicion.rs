@@ -124,10 +124,11 @@ impl Suspicions {
             suspicion.accusers.insert(id.author);
         }
         suspicion.own |= own;
-        let deadline = suspicion.since + patience(config, suspicion);
-        self.deadlines.remove(&(suspicion.deadline, peer));
-        suspicion.deadline = deadline;
-        self.deadlines.insert((deadline, peer));
+        if !suspicion.cleared {
+            self.deadlines.remove(&(suspicion.deadline, peer));
+            suspicion.deadline = suspicion.since + patience(config, suspicion);
+            self.deadlines.insert((suspicion.deadline, peer));
+        }
         Accused { raised, news: !enough && (raised || !known) }
     }
 

@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn any_number_of_authors_takes_bounded_memory_e3() {
-        let (now, mut rates) = (Instant::now(), Rates::default());
+        let now = Instant::now();
+        let mut rates = Rates::default();
         for index in 0..2 * AUTHORS_MAX as u64 {
             let mut key = [0; 32];
             key[..8].copy_from_slice(&index.to_be_bytes());
