@@ -1,7 +1,7 @@
 //! The machine that keeps the table.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use crate::{
     recent::Recent,
     suspicion::Suspicions,
     sync::{Shared, ops_messages},
-    table::{Entry, PeerTable},
+    table::{Entry, PeerTable, Status},
 };
 
 mod liveness;
@@ -45,6 +45,8 @@ pub struct Gossip {
     suspicions: Suspicions,
     health: Health,
     sync_at: Instant,
+    /// Links that came up while this node was fed: when to compare tables over them.
+    late_syncs: BTreeSet<(Instant, PeerId)>,
     bury_at: Instant,
     rates: Rates,
     /// What was passed on of peers that have no place in the table.
@@ -52,6 +54,10 @@ pub struct Gossip {
     outputs: VecDeque<Output>,
 }
 
+/// How long a comparison over a new link may wait if this node is fed.
+const LATE_SYNC: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
+/// Most comparisons that wait; beyond it they are made at once.
+const LATE_SYNCS_MAX: usize = 1024;
 /// Between two looks for tombstones whose life is over.
 const BURY_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -82,6 +88,7 @@ impl Gossip {
             suspicions: Suspicions::default(),
             health: Health::new(now),
             sync_at,
+            late_syncs: BTreeSet::new(),
             bury_at: now + BURY_INTERVAL,
             rates: Rates::default(),
             passed_on: Recent::default(),
@@ -105,11 +112,7 @@ impl Gossip {
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         match input {
             Input::LinkUp { peer } => {
-                self.push.add_link(peer);
-                self.clear_suspicion(now, peer);
-                self.tell_accusation(peer);
-                self.introduce(peer);
-                self.open_sync(now, peer);
+                self.on_link_up(now, peer);
             }
             Input::LinkDown { peer, graceful } => {
                 if self.push.remove_link(&peer) {
@@ -139,7 +142,8 @@ impl Gossip {
     /// When [`Gossip::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let optional = [self.push.due(), self.own.due(), self.suspicions.deadline()];
+        let late_sync = self.late_syncs.first().map(|(at, _)| *at);
+        let optional = [self.push.due(), self.own.due(), self.suspicions.deadline(), late_sync];
         optional.into_iter().flatten().chain([self.sync_at, self.bury_at]).min()
     }
 
@@ -163,6 +167,7 @@ impl Gossip {
                 self.send(peer, message);
             }
         }
+        self.open_late_syncs(now);
         if self.bury_at <= now {
             self.bury_at = now + BURY_INTERVAL;
             self.bury(now);
@@ -216,6 +221,32 @@ impl Gossip {
         self.table.hush(now, self.config.tombstone_life / 2);
         let slice = self.is_full().then(|| self.rng.u8(..));
         Shared::new(&self.table, self.config.full_digest_max).sliced(slice)
+    }
+
+    fn on_link_up(&mut self, now: Instant, peer: PeerId) {
+        let fed = self.push.feeding() >= self.config.feeds && self.table.status(&peer) == Some(Status::Alive);
+        self.push.add_link(peer);
+        self.clear_suspicion(now, peer);
+        self.tell_accusation(peer);
+        self.introduce(peer);
+        if !fed || self.late_syncs.len() >= LATE_SYNCS_MAX {
+            return self.open_sync(now, peer);
+        }
+        // A node that is fed lacks nothing that could not wait. In a crowd that joins a tree, tables
+        // differ all the time, and a comparison with everybody at once would drown the parents.
+        self.push.prune(now, &peer);
+        self.send(peer, Message::Prune);
+        self.late_syncs.insert((now + draw(&mut self.rng, LATE_SYNC), peer));
+    }
+
+    fn open_late_syncs(&mut self, now: Instant) {
+        while let Some((_, peer)) = self.late_syncs.first().copied().filter(|(at, _)| *at <= now) {
+            self.late_syncs.pop_first();
+            if self.push.is_linked(&peer) {
+                let message = self.shared(now).root();
+                self.send(peer, message);
+            }
+        }
     }
 
     fn open_sync(&mut self, now: Instant, peer: PeerId) {

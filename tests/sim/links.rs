@@ -187,15 +187,20 @@ impl World {
 
     /// An output in words, with the numbers of hosts for their ids.
     fn words(&self, output: &Output) -> String {
-        let mut words = match output {
+        let words = match output {
             Output::Send { message: Control::Gossip(_), to } => format!("gossip to {to:?}"),
             Output::Dial { peer, .. } => format!("dial {peer:?}"),
             output => format!("{output:?}"),
         };
-        for host in 0..self.hosts.len() as u32 {
-            words = words.replace(&format!("PeerId({})", self.peer(host)), &format!("#{host}"));
+        let mut parts = words.split("PeerId(");
+        let mut short = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (id, rest) = part.split_once(')').unwrap_or((part, ""));
+            let host = id.parse().ok().and_then(|peer| host_of(self, &peer));
+            short += &host.map_or_else(|| id.to_owned(), |host| format!("#{host}"));
+            short += rest;
         }
-        words
+        short
     }
 
     pub(crate) fn lies(&self, host: u32) -> bool {

@@ -116,6 +116,18 @@ impl Push {
         prune
     }
 
+    /// Links that feed this node.
+    pub(super) fn feeding(&self) -> usize {
+        self.links.values().filter(|link| link.pruned.is_none()).count()
+    }
+
+    /// This node asks a link not to feed it.
+    pub(super) fn prune(&mut self, now: Instant, peer: &PeerId) {
+        if let Some(link) = self.links.get_mut(peer) {
+            link.pruned = Some(now);
+        }
+    }
+
     /// This node asks a link to feed it again.
     pub(super) fn graft(&mut self, peer: &PeerId) {
         if let Some(link) = self.links.get_mut(peer) {
