@@ -11,6 +11,8 @@ use banyan_gossip::{
     table::{PeerTable, Status},
 };
 
+use super::Links;
+
 /// How links are sought.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectorConfig {
@@ -44,8 +46,11 @@ impl Default for ConnectorConfig {
     }
 }
 
-/// Most peers remembered from discovery that are not in the table, and most backoffs.
+/// Most peers remembered from discovery that are not in the table, most backoffs, and most peers
+/// remembered as dead.
 const REMEMBERED_MAX: usize = 1024;
+/// Draws from the table for each link that is wanted: those that are linked already do not count.
+const DRAWS: usize = 4;
 /// A dial that is not answered within this is forgotten.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -82,6 +87,8 @@ pub(crate) struct Connector {
     discovered: BTreeMap<PeerId, Vec<String>>,
     dialling: BTreeMap<PeerId, Instant>,
     backoffs: BTreeMap<PeerId, Backoff>,
+    /// Members that are thought dead, or were when they were put here.
+    dead: Vec<PeerId>,
     /// When a member that is thought dead may be dialled next.
     revisit_at: Instant,
     probe_at: Instant,
@@ -109,6 +116,7 @@ impl Connector {
             discovered: BTreeMap::new(),
             dialling: BTreeMap::new(),
             backoffs: BTreeMap::new(),
+            dead: Vec::new(),
             revisit_at: now,
             probe_at: now,
             alarmed_until: now,
@@ -157,8 +165,11 @@ impl Connector {
         self.probes.remove(&peer)
     }
 
-    /// Somebody was declared dead: see who else is gone.
-    pub(crate) fn alarm(&mut self, now: Instant) {
+    /// Somebody was declared dead: see who else is gone, and now and then whether it is back.
+    pub(crate) fn died(&mut self, now: Instant, peer: PeerId) {
+        if self.dead.len() < REMEMBERED_MAX && !self.dead.contains(&peer) {
+            self.dead.push(peer);
+        }
         if self.alarmed_until <= now {
             self.probe_at = now;
         }
@@ -221,22 +232,17 @@ impl Connector {
         row.or_else(|| self.discovered.get(peer).cloned()).filter(|addresses| !addresses.is_empty())
     }
 
-    /// One idempotent pass over everything: which dials to make now.
-    pub(crate) fn reconcile(
-        &mut self,
-        now: Instant,
-        peers: &PeerTable,
-        linked: &BTreeSet<PeerId>,
-        in_trees: &BTreeSet<PeerId>,
-    ) -> Vec<Dial> {
+    /// One idempotent pass over everything: which dials to make now. `random` is the number of links
+    /// that no tree uses. Never looks at all rows.
+    pub(crate) fn reconcile(&mut self, now: Instant, peers: &PeerTable, links: &Links, random: usize) -> Vec<Dial> {
         self.dialling.retain(|_, since| now.saturating_duration_since(*since) < DIAL_TIMEOUT);
         self.probes.retain(|peer| self.dialling.contains_key(peer));
         let mut dials = Vec::new();
-        self.dial_bootstraps(now, linked, &mut dials);
-        self.dial_discovered(now, peers, linked, &mut dials);
-        self.dial_members(now, peers, linked, in_trees, &mut dials);
-        self.dial_dead(now, peers, linked, &mut dials);
-        self.probe(now, peers, linked, &mut dials);
+        self.dial_bootstraps(now, links, &mut dials);
+        self.dial_discovered(now, peers, links, &mut dials);
+        self.dial_members(now, peers, links, random, &mut dials);
+        self.dial_dead(now, peers, links, &mut dials);
+        self.probe(now, peers, links, &mut dials);
         // Backoffs end and dials time out without an event of their own.
         let again = now + Duration::from_secs(1);
         let probes = self.config.max_links > 0;
@@ -244,14 +250,14 @@ impl Connector {
         dials
     }
 
-    fn dial_bootstraps(&mut self, now: Instant, linked: &BTreeSet<PeerId>, dials: &mut Vec<Dial>) {
+    fn dial_bootstraps(&mut self, now: Instant, links: &Links, dials: &mut Vec<Dial>) {
         for (index, entry) in self.bootstraps.iter_mut().enumerate() {
-            let there = entry.peer.is_some_and(|peer| peer == self.me || linked.contains(&peer));
+            let there = entry.peer.is_some_and(|peer| peer == self.me || links.link(&peer).is_some());
             if there || entry.dialling || entry.next > now {
                 continue;
             }
             // Once joined, the bootstrap node is one among many; its link is sought now and then only.
-            if entry.peer.is_some() && !linked.is_empty() {
+            if entry.peer.is_some() && !links.is_empty() {
                 entry.next = now + 30 * self.config.revisit;
                 entry.peer = None;
                 continue;
@@ -261,8 +267,8 @@ impl Connector {
         }
     }
 
-    fn dial_discovered(&mut self, now: Instant, peers: &PeerTable, linked: &BTreeSet<PeerId>, dials: &mut Vec<Dial>) {
-        self.discovered.retain(|peer, _| peers.live(peer).is_none() && !linked.contains(peer));
+    fn dial_discovered(&mut self, now: Instant, peers: &PeerTable, links: &Links, dials: &mut Vec<Dial>) {
+        self.discovered.retain(|peer, _| peers.live(peer).is_none() && links.link(peer).is_none());
         let mut strangers: Vec<PeerId> = self.discovered.keys().copied().collect();
         self.rng.shuffle(&mut strangers);
         for peer in strangers {
@@ -270,55 +276,48 @@ impl Connector {
         }
     }
 
-    fn dial_members(
-        &mut self,
-        now: Instant,
-        peers: &PeerTable,
-        linked: &BTreeSet<PeerId>,
-        in_trees: &BTreeSet<PeerId>,
-        dials: &mut Vec<Dial>,
-    ) {
-        let random_links = linked.difference(in_trees).count() + self.dialling.len();
-        let wanted = self.config.max_links.saturating_sub(random_links);
-        if wanted == 0 {
-            return;
-        }
-        let unlinked = peers.iter_live().map(|row| row.peer).filter(|peer| *peer != self.me && !linked.contains(peer));
-        let mut candidates: Vec<PeerId> = unlinked.collect();
-        self.rng.shuffle(&mut candidates);
+    fn dial_members(&mut self, now: Instant, peers: &PeerTable, links: &Links, random: usize, dials: &mut Vec<Dial>) {
+        let wanted = self.config.max_links.saturating_sub(random + self.dialling.len());
         let before = dials.len();
-        for peer in candidates {
+        for _ in 0..DRAWS * wanted {
             if dials.len() - before >= wanted {
                 return;
             }
-            self.dial_if_due(now, peers, peer, dials);
+            if let Some(peer) = self.draw(peers, links) {
+                self.dial_if_due(now, peers, peer, dials);
+            }
         }
     }
 
+    /// A live member without a link; a few draws in vain are no proof that there is none.
+    fn draw(&mut self, peers: &PeerTable, links: &Links) -> Option<PeerId> {
+        let peer = peers.sample_live(&mut self.rng)?.peer;
+        (peer != self.me && links.link(&peer).is_none()).then_some(peer)
+    }
+
     /// After a partition both sides think the other dead; somebody has to knock.
-    fn dial_dead(&mut self, now: Instant, peers: &PeerTable, linked: &BTreeSet<PeerId>, dials: &mut Vec<Dial>) {
+    fn dial_dead(&mut self, now: Instant, peers: &PeerTable, links: &Links, dials: &mut Vec<Dial>) {
         if self.config.max_links == 0 || now < self.revisit_at {
             return;
         }
         let jitter = self.config.revisit.mul_f64(self.rng.f64());
         self.revisit_at = now + self.config.revisit / 2 + jitter;
-        let dead = peers.iter().filter(|(status, row)| *status == Status::Dead && !linked.contains(&row.peer));
-        if let Some(peer) = self.rng.choice(dead.map(|(_, row)| row.peer).collect::<Vec<_>>()) {
+        self.dead.retain(|peer| peers.status(peer) == Some(Status::Dead));
+        if let Some(peer) = self.rng.choice(self.dead.iter().copied()).filter(|peer| links.link(peer).is_none()) {
             // One at a time, whoever it is: that is backoff enough.
             self.backoffs.remove(&peer);
             self.dial_if_due(now, peers, peer, dials);
         }
     }
 
-    fn probe(&mut self, now: Instant, peers: &PeerTable, linked: &BTreeSet<PeerId>, dials: &mut Vec<Dial>) {
+    fn probe(&mut self, now: Instant, peers: &PeerTable, links: &Links, dials: &mut Vec<Dial>) {
         if self.config.max_links == 0 || now < self.probe_at {
             return;
         }
         let (calm, alarmed) = self.config.probe;
         let interval = if now < self.alarmed_until { alarmed } else { calm };
         self.probe_at = now + interval / 2 + interval.mul_f64(self.rng.f64());
-        let unlinked = peers.iter_live().map(|row| row.peer).filter(|peer| *peer != self.me && !linked.contains(peer));
-        if let Some(peer) = self.rng.choice(unlinked.collect::<Vec<_>>()) {
+        if let Some(peer) = (0..DRAWS).find_map(|_| self.draw(peers, links)) {
             let before = dials.len();
             self.dial_if_due(now, peers, peer, dials);
             if dials.len() > before {

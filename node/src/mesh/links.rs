@@ -194,9 +194,6 @@ impl Links {
 
     /// Whose silence matters at once.
     pub(crate) fn set_parents(&mut self, now: Instant, parents: BTreeSet<PeerId>) {
-        if parents == self.parents {
-            return;
-        }
         for peer in parents.difference(&self.parents) {
             if let Some(link) = self.links.get_mut(peer) {
                 // It may have had nothing to say for a second until now.

@@ -16,6 +16,7 @@ pub mod inspect;
 mod io;
 mod links;
 pub mod message;
+mod requests;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -26,9 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{
-    Gossip, Keys, LocalPeer, PeerId, Role, RowBody, TrackEntry, TrackName, row::TRACKS_BUDGET_BYTES, table::PeerTable,
-};
+use banyan_gossip::{Gossip, Keys, LocalPeer, PeerId, RowBody, TrackName, table::PeerTable};
 use banyan_tree::{Context, SlotPool, Tree};
 
 pub use connector::ConnectorConfig;
@@ -38,9 +37,6 @@ use links::Finding;
 pub use links::{Link, LinkConfig, Links};
 pub use message::{ByeReason, Control};
 pub use session::{Session, supersedes};
-
-/// How far above the epochs in sight a new one may be.
-const EPOCH_STEP_MAX: u64 = 1 << 20;
 
 /// Gossip, trees and links of one node.
 pub struct Mesh {
@@ -55,6 +51,8 @@ pub struct Mesh {
     addresses: Vec<String>,
     /// Links that trees asked for and that are being dialled.
     wanted: BTreeSet<PeerId>,
+    /// The parents of all trees as the links know them, in the order of the tracks.
+    parents: Vec<PeerId>,
     why_closed: BTreeMap<PeerId, &'static str>,
     table_seen: u64,
     row_changed: bool,
@@ -88,6 +86,7 @@ impl Mesh {
             connector,
             addresses: Vec::new(),
             wanted: BTreeSet::new(),
+            parents: Vec::new(),
             why_closed: BTreeMap::new(),
             table_seen: 0,
             row_changed: true,
@@ -148,109 +147,6 @@ impl Mesh {
     #[must_use]
     pub const fn slots(&self) -> &SlotPool {
         &self.slots
-    }
-
-    // --- Requests of the node's own user -----------------------------------------------------
-
-    /// Becomes the origin of a track. Returns the publishing epoch.
-    ///
-    /// # Errors
-    /// [`RequestError`]: nothing has changed.
-    pub fn publish(&mut self, now: Instant, track: &TrackName) -> Result<u64, RequestError> {
-        self.check_not_leaving()?;
-        if self.own_entry(track).is_some_and(|entry| entry.role == Role::Origin) {
-            return Err(RequestError::AlreadyPublished);
-        }
-        let others = || self.table().iter_live().filter_map(|row| Some((row.peer, row.tracks.get(track)?)));
-        if let Some((peer, _)) = others().find(|(peer, entry)| *peer != self.me && entry.role == Role::Origin) {
-            return Err(RequestError::PublishedBy(peer));
-        }
-        // Greater than any epoch in sight, and than what this node used before a restart. Two nodes
-        // that see the same and publish at once should not come to the same epoch: rings and resumed
-        // streams know a publication by its epoch alone.
-        let seen = others().map(|(_, entry)| entry.epoch).max().unwrap_or(0);
-        let above = seen.saturating_add(self.rng.u64(1..=EPOCH_STEP_MAX));
-        let epoch = self.incarnation().max(above);
-        self.open_tree(now, track)?;
-        self.tree_input(now, track, banyan_tree::Input::Publish { epoch });
-        self.settle(now);
-        Ok(epoch)
-    }
-
-    /// Whether another live peer publishes the track as well, and everyone follows that one.
-    #[must_use]
-    pub fn is_overtaken(&self, track: &TrackName) -> bool {
-        let Some(entry) = self.own_entry(track).filter(|entry| entry.role != Role::Member) else {
-            return false;
-        };
-        self.table().iter_live().filter(|row| row.peer != self.me).any(|row| {
-            let other = row.tracks.get(track).filter(|other| other.role == Role::Origin);
-            other.is_some_and(|other| (other.epoch, row.peer) > (entry.epoch, self.me))
-        })
-    }
-
-    /// The track that this node publishes has come to its end; it is served on.
-    pub fn end_publish(&mut self, now: Instant, track: &TrackName) {
-        self.tree_input(now, track, banyan_tree::Input::EndPublish);
-        self.settle(now);
-    }
-
-    /// Takes part in a track.
-    ///
-    /// # Errors
-    /// [`RequestError`]: nothing has changed.
-    pub fn subscribe(&mut self, now: Instant, track: &TrackName) -> Result<(), RequestError> {
-        self.check_not_leaving()?;
-        if self.own_entry(track).is_none_or(|entry| entry.role == Role::Member) {
-            self.open_tree(now, track)?;
-            self.tree_input(now, track, banyan_tree::Input::Subscribe);
-            self.settle(now);
-        }
-        Ok(())
-    }
-
-    /// No longer takes part in a track; children are handed over first.
-    pub fn unsubscribe(&mut self, now: Instant, track: &TrackName) {
-        self.tree_input(now, track, banyan_tree::Input::Unsubscribe);
-        self.settle(now);
-    }
-
-    /// Offers another number of slots.
-    pub fn set_capacity(&mut self, now: Instant, capacity: u16) {
-        self.slots.set_capacity(capacity.min(CAPACITY_CEILING));
-        self.row_changed = true;
-        self.all_trees(now, || banyan_tree::Input::CapacityChanged);
-        self.settle(now);
-    }
-
-    /// Leaves the mesh: hands children over, says goodbye. Ends with [`Output::Left`].
-    pub fn leave(&mut self, now: Instant) {
-        if self.leaving.is_none() {
-            self.leaving = Some(now + self.config.leave_timeout);
-            self.all_trees(now, || banyan_tree::Input::Leave);
-            self.settle(now);
-        }
-    }
-
-    const fn check_not_leaving(&self) -> Result<(), RequestError> {
-        if self.leaving.is_some() { Err(RequestError::Leaving) } else { Ok(()) }
-    }
-
-    fn own_entry(&self, track: &TrackName) -> Option<TrackEntry> {
-        self.trees.get(track)?.entry()
-    }
-
-    fn open_tree(&mut self, now: Instant, track: &TrackName) -> Result<(), RequestError> {
-        if self.trees.contains_key(track) {
-            return Ok(());
-        }
-        let budget: usize = self.trees.keys().chain([track]).map(TrackEntry::budget).sum();
-        if budget > TRACKS_BUDGET_BYTES {
-            return Err(RequestError::TooManyTracks);
-        }
-        let tree = Tree::new(self.me, track.clone(), self.config.tree.clone(), self.rng.fork(), now);
-        self.trees.insert(track.clone(), tree);
-        Ok(())
     }
 
     // --- Input -------------------------------------------------------------------------------
@@ -416,9 +312,9 @@ impl Mesh {
     }
 
     fn reconcile(&mut self, now: Instant) {
-        let linked: BTreeSet<PeerId> = self.links.iter().map(|(peer, _)| *peer).collect();
         let in_trees = self.in_trees();
-        for dial in self.connector.reconcile(now, self.gossip.table(), &linked, &in_trees) {
+        let random = self.links.iter().filter(|(peer, _)| !in_trees.contains(peer)).count();
+        for dial in self.connector.reconcile(now, self.gossip.table(), &self.links, random) {
             self.outputs.push_back(match dial {
                 Dial::Peer(peer, addresses) => Output::Dial { peer, addresses },
                 Dial::Bootstrap(index) => Output::DialBootstrap(index),
@@ -504,8 +400,11 @@ impl Mesh {
             let body = self.row_body();
             self.gossip.handle_input(now, banyan_gossip::Input::Update(body));
         }
-        let parents = self.trees.values().filter_map(|tree| tree.parent()).collect();
-        self.links.set_parents(now, parents);
+        let parents = || self.trees.values().filter_map(Tree::parent);
+        if !parents().eq(self.parents.iter().copied()) {
+            self.parents = parents().collect();
+            self.links.set_parents(now, self.parents.iter().copied().collect());
+        }
         self.links.schedule();
         self.finish_leaving(now);
     }
@@ -515,8 +414,8 @@ impl Mesh {
             match output {
                 banyan_gossip::Output::Send { to, message } => self.send(to, Control::Gossip(message)),
                 banyan_gossip::Output::Event(event) => {
-                    if matches!(event, banyan_gossip::Event::Died { .. }) {
-                        self.connector.alarm(now);
+                    if let banyan_gossip::Event::Died { peer, .. } = event {
+                        self.connector.died(now, peer);
                     }
                     self.outputs.push_back(Output::Event(Event::Gossip(event)));
                 }
@@ -528,17 +427,14 @@ impl Mesh {
     }
 
     fn collect_trees(&mut self, now: Instant) {
-        let tracks: Vec<TrackName> = self.trees.keys().cloned().collect();
-        for track in tracks {
-            while let Some(output) = self.trees.get_mut(&track).and_then(Tree::poll_output) {
-                self.on_tree_output(now, &track, output);
-            }
+        let next = |(track, tree): (&TrackName, &mut Tree)| Some((track.clone(), tree.poll_output()?));
+        while let Some((track, output)) = self.trees.iter_mut().find_map(next) {
+            self.on_tree_output(now, track, output);
         }
     }
 
-    fn on_tree_output(&mut self, now: Instant, track: &TrackName, output: banyan_tree::Output) {
+    fn on_tree_output(&mut self, now: Instant, track: TrackName, output: banyan_tree::Output) {
         use banyan_tree::Output as Tree;
-        let track = track.clone();
         match output {
             Tree::Send { to, message } => self.send(to, Control::Tree { track, message }),
             Tree::Connect { peer } => self.connect(now, &track, peer),

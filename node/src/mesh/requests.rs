@@ -1,0 +1,114 @@
+//! What the node's own user asks for: publish, subscribe, offer slots, leave.
+
+use std::time::Instant;
+
+use banyan_gossip::{Role, TrackEntry, TrackName, row::TRACKS_BUDGET_BYTES};
+use banyan_tree::Tree;
+
+use super::{CAPACITY_CEILING, Mesh, RequestError};
+
+/// How far above the epochs in sight a new one may be.
+const EPOCH_STEP_MAX: u64 = 1 << 20;
+
+impl Mesh {
+    /// Becomes the origin of a track. Returns the publishing epoch.
+    ///
+    /// # Errors
+    /// [`RequestError`]: nothing has changed.
+    pub fn publish(&mut self, now: Instant, track: &TrackName) -> Result<u64, RequestError> {
+        self.check_not_leaving()?;
+        if self.own_entry(track).is_some_and(|entry| entry.role == Role::Origin) {
+            return Err(RequestError::AlreadyPublished);
+        }
+        let others = || self.table().iter_live().filter_map(|row| Some((row.peer, row.tracks.get(track)?)));
+        if let Some((peer, _)) = others().find(|(peer, entry)| *peer != self.me && entry.role == Role::Origin) {
+            return Err(RequestError::PublishedBy(peer));
+        }
+        // Greater than any epoch in sight, and than what this node used before a restart. Two nodes
+        // that see the same and publish at once should not come to the same epoch: rings and resumed
+        // streams know a publication by its epoch alone.
+        let seen = others().map(|(_, entry)| entry.epoch).max().unwrap_or(0);
+        let above = seen.saturating_add(self.rng.u64(1..=EPOCH_STEP_MAX));
+        let epoch = self.incarnation().max(above);
+        self.open_tree(now, track)?;
+        self.tree_input(now, track, banyan_tree::Input::Publish { epoch });
+        self.settle(now);
+        Ok(epoch)
+    }
+
+    /// Whether another live peer publishes the track as well, and everyone follows that one.
+    #[must_use]
+    pub fn is_overtaken(&self, track: &TrackName) -> bool {
+        let Some(entry) = self.own_entry(track).filter(|entry| entry.role != Role::Member) else {
+            return false;
+        };
+        self.table().iter_live().filter(|row| row.peer != self.me).any(|row| {
+            let other = row.tracks.get(track).filter(|other| other.role == Role::Origin);
+            other.is_some_and(|other| (other.epoch, row.peer) > (entry.epoch, self.me))
+        })
+    }
+
+    /// The track that this node publishes has come to its end; it is served on.
+    pub fn end_publish(&mut self, now: Instant, track: &TrackName) {
+        self.tree_input(now, track, banyan_tree::Input::EndPublish);
+        self.settle(now);
+    }
+
+    /// Takes part in a track.
+    ///
+    /// # Errors
+    /// [`RequestError`]: nothing has changed.
+    pub fn subscribe(&mut self, now: Instant, track: &TrackName) -> Result<(), RequestError> {
+        self.check_not_leaving()?;
+        if self.own_entry(track).is_none_or(|entry| entry.role == Role::Member) {
+            self.open_tree(now, track)?;
+            self.tree_input(now, track, banyan_tree::Input::Subscribe);
+            self.settle(now);
+        }
+        Ok(())
+    }
+
+    /// No longer takes part in a track; children are handed over first.
+    pub fn unsubscribe(&mut self, now: Instant, track: &TrackName) {
+        self.tree_input(now, track, banyan_tree::Input::Unsubscribe);
+        self.settle(now);
+    }
+
+    /// Offers another number of slots.
+    pub fn set_capacity(&mut self, now: Instant, capacity: u16) {
+        self.slots.set_capacity(capacity.min(CAPACITY_CEILING));
+        self.row_changed = true;
+        self.all_trees(now, || banyan_tree::Input::CapacityChanged);
+        self.settle(now);
+    }
+
+    /// Leaves the mesh: hands children over, says goodbye. Ends with [`Output::Left`].
+    pub fn leave(&mut self, now: Instant) {
+        if self.leaving.is_none() {
+            self.leaving = Some(now + self.config.leave_timeout);
+            self.all_trees(now, || banyan_tree::Input::Leave);
+            self.settle(now);
+        }
+    }
+
+    const fn check_not_leaving(&self) -> Result<(), RequestError> {
+        if self.leaving.is_some() { Err(RequestError::Leaving) } else { Ok(()) }
+    }
+
+    fn own_entry(&self, track: &TrackName) -> Option<TrackEntry> {
+        self.trees.get(track)?.entry()
+    }
+
+    fn open_tree(&mut self, now: Instant, track: &TrackName) -> Result<(), RequestError> {
+        if self.trees.contains_key(track) {
+            return Ok(());
+        }
+        let budget: usize = self.trees.keys().chain([track]).map(TrackEntry::budget).sum();
+        if budget > TRACKS_BUDGET_BYTES {
+            return Err(RequestError::TooManyTracks);
+        }
+        let tree = Tree::new(self.me, track.clone(), self.config.tree.clone(), self.rng.fork(), now);
+        self.trees.insert(track.clone(), tree);
+        Ok(())
+    }
+}
