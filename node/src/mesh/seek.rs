@@ -1,0 +1,60 @@
+//! Which links are sought, and which are let go.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use banyan_gossip::{PeerId, TrackName};
+use banyan_tree::Tree;
+
+use super::{Control, Link, Mesh, Output, connector::Dial};
+
+impl Mesh {
+    /// A tree wants a link.
+    pub(super) fn connect(&mut self, now: Instant, track: &TrackName, peer: PeerId) {
+        if self.links.link(&peer).is_some() || peer == self.me {
+            return;
+        }
+        if self.connector.is_dialling(&peer) {
+            self.wanted.insert(peer);
+        } else if let Some(Dial::Peer(peer, addresses)) = self.connector.dial_now(now, self.gossip.table(), peer) {
+            self.wanted.insert(peer);
+            self.outputs.push_back(Output::Dial { peer, addresses });
+        } else {
+            self.tree_input(now, track, banyan_tree::Input::ConnectFailed { peer });
+        }
+    }
+
+    pub(super) fn reconcile(&mut self, now: Instant) {
+        let in_trees = self.in_trees();
+        let random = self.links.iter().filter(|(peer, _)| !in_trees.contains(peer)).count();
+        for dial in self.connector.reconcile(now, self.gossip.table(), &self.links, random) {
+            self.outputs.push_back(match dial {
+                Dial::Peer(peer, addresses) => Output::Dial { peer, addresses },
+                Dial::Bootstrap(index) => Output::DialBootstrap(index),
+            });
+        }
+    }
+
+    /// Offers links for closing that are more than this node keeps and that no tree has used for a
+    /// while; a bootstrap node would keep everybody's otherwise.
+    pub(super) fn release_idle_links(&mut self, now: Instant) {
+        self.next_idle_check = now + self.config.link_idle / 4;
+        let in_trees = self.in_trees();
+        for peer in &in_trees {
+            if let Some(link) = self.links.link_mut(peer) {
+                link.used = now;
+            }
+        }
+        let idle = |link: &Link| now.saturating_duration_since(link.used) >= self.config.link_idle;
+        let random = self.links.iter().filter(|(peer, _)| !in_trees.contains(peer)).count();
+        let surplus = random.saturating_sub(2 * self.config.connector.max_links.max(1));
+        let release = self.links.iter().filter(|(peer, link)| idle(link) && !in_trees.contains(peer)).take(surplus);
+        for peer in release.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            self.send(peer, Control::Release);
+        }
+    }
+
+    /// The peers whose links some tree uses.
+    pub(super) fn in_trees(&self) -> BTreeSet<PeerId> {
+        self.trees.values().flat_map(Tree::link_peers).collect()
+    }
+}
