@@ -2,8 +2,9 @@
 //!
 //! Flooding brings each op to a node once a link. So each node lets a few links *feed* it and asks
 //! the rest to be silent, as in Plumtree (Leitão et al. 2007, "Epidemic Broadcast Trees"), but with
-//! a redundancy of two or more instead of announcements of what was not sent. Whoever brings an op
-//! when enough others have brought it already is pruned; what it writes itself it sends in any case.
+//! a redundancy of a few instead of announcements of what was not sent. Whoever brings an op when
+//! enough others have brought it already is pruned; what it writes itself it sends in any case. The
+//! measurements are in `docs/decisions/0004-gossip-is-pushed-by-a-few-links.md`.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -226,4 +227,46 @@ const fn place(mark: u64) -> usize {
 /// A number that stands for an op. Nobody who does not know the salt finds two ops of the same.
 pub(super) fn mark(salt: u64, id: &OpId) -> u64 {
     mix(mix_peer(salt, &id.author), [id.incarnation, id.version])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(index: u8) -> PeerId {
+        PeerId::from_key_bytes([index; 32])
+    }
+
+    const OP: OpId = OpId { author: PeerId::from_key_bytes([200; 32]), incarnation: 1, version: 1 };
+
+    #[test]
+    fn links_beyond_the_seats_are_never_pruned_and_a_seat_is_taken_again() {
+        let now = Instant::now();
+        let mut push = Push::new(7);
+        (0..70).for_each(|index| push.add_link(peer(index)));
+        assert!(!push.on_first(now, &peer(69), &OP));
+        // Those without a seat count for nothing.
+        assert!(!push.on_copy(now, &peer(68), &OP, 1));
+        assert!(!push.on_copy(now, &peer(0), &OP, 1));
+        assert!(push.on_copy(now, &peer(1), &OP, 1));
+        // Who gets the seat of another did not bring what that one brought.
+        assert!(push.remove_link(&peer(0)));
+        push.add_link(peer(100));
+        assert!(!push.on_copy(now, &peer(2), &OP, 1));
+        assert!(push.on_copy(now, &peer(3), &OP, 1));
+    }
+
+    #[test]
+    fn news_by_a_link_pruned_long_ago_is_what_others_should_have_pushed() {
+        let now = Instant::now();
+        let mut push = Push::new(7);
+        (1..3).for_each(|index| push.add_link(peer(index)));
+        push.on_first(now, &peer(1), &OP);
+        assert!(push.on_copy(now, &peer(2), &OP, 1));
+        let next = |version| OpId { version, ..OP };
+        assert!(!push.on_first(now, &peer(2), &next(2)), "it was under way");
+        assert!(!push.on_first(now + 2 * IN_FLIGHT, &peer(1), &next(3)));
+        assert!(push.on_first(now + 2 * IN_FLIGHT, &peer(2), &next(4)));
+        assert!(!push.on_first(now + 2 * IN_FLIGHT, &peer(2), &OpId { author: peer(2), ..OP }), "its own");
+    }
 }
