@@ -193,9 +193,11 @@ impl World {
     }
 }
 
-/// Levels that a tree of so many needs if every node feeds as many as it may.
+/// Levels that a tree of so many needs if every node takes as many as may join: all slots but those
+/// that are kept for repairs.
 #[must_use]
 pub fn optimum_depth(members: usize, capacity: u16) -> u8 {
+    let capacity = capacity - 2.min(capacity / 4);
     let (mut placed, mut level, mut depth) = (1_usize, 1_usize, 0_u8);
     while placed < members && capacity > 0 && depth < u8::MAX {
         level = level.saturating_mul(usize::from(capacity));

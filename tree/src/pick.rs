@@ -129,7 +129,8 @@ impl Tree {
         let only_better = self.upstream.attempt.as_ref()?.reason == MoveReason::MovedUp;
         let origin = self.source?.origin;
         let open = origin != self.me && self.standing(now, cx, origin) == Standing::Open;
-        (feeds && open && !only_better && survey.origin_live && survey.attached).then_some(origin)
+        let all_full = survey.attached && !(survey.used_up || survey.too_deep || survey.below);
+        (feeds && open && !only_better && survey.origin_live && all_full).then_some(origin)
     }
 
     fn survey(&mut self, now: Instant, cx: &Context<'_>) -> Survey {
