@@ -437,10 +437,14 @@ impl World {
     }
 
     pub(crate) fn on_timer(&mut self, host: u32) {
-        let now = self.instant();
+        let (now, virtual_now) = (self.instant(), self.now);
         let Some(process) = self.hosts[host as usize].process.as_mut() else {
             return;
         };
+        if process.timer > virtual_now {
+            // It was set anew meanwhile.
+            return;
+        }
         process.timer = Nanos::MAX;
         if process.mesh.poll_timeout().is_some_and(|at| at <= now) {
             process.mesh.handle_timeout(now);

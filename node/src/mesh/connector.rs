@@ -87,7 +87,7 @@ pub(crate) struct Connector {
     discovered: BTreeMap<PeerId, Vec<String>>,
     dialling: BTreeMap<PeerId, Instant>,
     backoffs: BTreeMap<PeerId, Backoff>,
-    /// Members that are thought dead, or were when they were put here.
+    /// Members that are dead or have left, or were when they were put here.
     dead: Vec<PeerId>,
     /// When a member that is thought dead may be dialled next.
     revisit_at: Instant,
@@ -165,11 +165,16 @@ impl Connector {
         self.probes.remove(&peer)
     }
 
-    /// Somebody was declared dead: see who else is gone, and now and then whether it is back.
-    pub(crate) fn died(&mut self, now: Instant, peer: PeerId) {
+    /// Somebody said goodbye.
+    pub(crate) fn departed(&mut self, peer: PeerId) {
         if self.dead.len() < REMEMBERED_MAX && !self.dead.contains(&peer) {
             self.dead.push(peer);
         }
+    }
+
+    /// Somebody was declared dead: see who else is gone, and now and then whether it is back.
+    pub(crate) fn died(&mut self, now: Instant, peer: PeerId) {
+        self.departed(peer);
         if self.alarmed_until <= now {
             self.probe_at = now;
         }
@@ -302,8 +307,13 @@ impl Connector {
         }
         let jitter = self.config.revisit.mul_f64(self.rng.f64());
         self.revisit_at = now + self.config.revisit / 2 + jitter;
-        self.dead.retain(|peer| peers.status(peer) == Some(Status::Dead));
-        if let Some(peer) = self.rng.choice(self.dead.iter().copied()).filter(|peer| links.link(peer).is_none()) {
+        self.dead.retain(|peer| matches!(peers.status(peer), Some(Status::Dead | Status::Left)));
+        // Who said goodbye is left alone, but not by a node that has nobody else: it may be back, and
+        // know others.
+        let alone = links.is_empty();
+        let candidates = self.dead.iter().copied().filter(|peer| alone || peers.status(peer) == Some(Status::Dead));
+        let peer = self.rng.choice(candidates.collect::<Vec<_>>());
+        if let Some(peer) = peer.filter(|peer| links.link(peer).is_none()) {
             // One at a time, whoever it is: that is backoff enough.
             self.backoffs.remove(&peer);
             self.dial_if_due(now, peers, peer, dials);

@@ -380,6 +380,9 @@ impl Mesh {
             match output {
                 banyan_gossip::Output::Send { to, message } => self.send(to, Control::Gossip(message)),
                 banyan_gossip::Output::Event(event) => {
+                    if let banyan_gossip::Event::Left { peer } = event {
+                        self.connector.departed(peer);
+                    }
                     if let banyan_gossip::Event::Died { peer, .. } = event {
                         self.connector.died(now, peer);
                     }
