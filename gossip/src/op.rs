@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     Keys, MeshName, PeerId, Row, Signed,
+    io::Reason,
     row::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, ROW_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX, TRACKS_BUDGET_BYTES, TrackEntry},
 };
 
@@ -64,16 +65,17 @@ impl Op {
         }
     }
 
-    /// Whether it keeps the bounds of its kind.
-    pub(crate) fn is_within_bounds(&self) -> bool {
-        match self {
+    /// Itself, if it keeps the bounds of its kind.
+    fn within_bounds(self) -> Result<Self, Reason> {
+        let within = match &self {
             Self::Row(row) => row_is_within_bounds(row),
             Self::Suspicion(claim) | Self::Death(claim) => {
                 claim.id.incarnation <= INCARNATION_MAX
                     && claim.suspect_incarnation <= ACCUSED_MAX
                     && claim.suspect != claim.id.author
             }
-        }
+        };
+        if within { Ok(self) } else { Err(Reason::OutOfBounds) }
     }
 }
 
@@ -87,14 +89,14 @@ fn row_is_within_bounds(row: &Row) -> bool {
 }
 
 /// An op with its author's signature, as it travels. Clones are one and the same, and the op is
-/// decoded once at most.
+/// decoded and checked once at most.
 #[derive(Clone)]
 pub struct SignedOp(Arc<Inner>);
 
 struct Inner {
     bytes: Box<[u8]>,
     signature: [u8; 64],
-    op: OnceLock<Option<Op>>,
+    op: OnceLock<Result<Op, Reason>>,
 }
 
 impl SignedOp {
@@ -113,13 +115,18 @@ impl SignedOp {
     }
 
     fn decoded(bytes: Vec<u8>, signature: [u8; 64], op: Op) -> Self {
-        let op = (bytes.len() <= ROW_BYTES_MAX).then_some(op);
+        let op = if bytes.len() <= ROW_BYTES_MAX { op.within_bounds() } else { Err(Reason::Malformed) };
         Self(Arc::new(Inner { bytes: bytes.into(), signature, op: op.into() }))
     }
 
-    /// The op, if the bytes are one within the size bound. Nothing is said of the signature.
+    /// The op, or why the bytes are none within the bounds. Nothing is said of the signature.
+    pub(crate) fn read(&self) -> Result<&Op, Reason> {
+        self.0.op.get_or_init(|| decode(&self.0.bytes)).as_ref().map_err(|reason| *reason)
+    }
+
+    /// The op, if it can be read.
     pub(crate) fn op(&self) -> Option<&Op> {
-        self.0.op.get_or_init(|| decode(&self.0.bytes)).as_ref()
+        self.read().ok()
     }
 
     /// The row, if it is one.
@@ -163,12 +170,12 @@ pub(crate) fn encode(op: &Op) -> Vec<u8> {
     bytes
 }
 
-fn decode(mut bytes: &[u8]) -> Option<Op> {
+fn decode(mut bytes: &[u8]) -> Result<Op, Reason> {
     if bytes.len() > ROW_BYTES_MAX {
-        return None;
+        return Err(Reason::Malformed);
     }
-    let op = ciborium::de::from_reader_with_recursion_limit(&mut bytes, 16).ok()?;
-    bytes.is_empty().then_some(op)
+    let op: Op = ciborium::de::from_reader_with_recursion_limit(&mut bytes, 16).map_err(|_| Reason::Malformed)?;
+    if bytes.is_empty() { op.within_bounds() } else { Err(Reason::Malformed) }
 }
 
 impl Serialize for SignedOp {

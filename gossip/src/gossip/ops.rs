@@ -7,22 +7,24 @@ use crate::{
     PeerId, Presence, Row,
     io::{Applied, Event, Output, Reason},
     message::Message,
-    op::{Claim, INCARNATION_MAX, Op, OpId, SignedOp},
+    op::{INCARNATION_MAX, Op, OpId, SignedOp},
     table::{Entry, Status},
 };
 
 impl Gossip {
     /// Takes an op, and passes it on if it is news.
     pub fn apply(&mut self, now: Instant, from: Option<PeerId>, signed: SignedOp) -> Applied {
-        let Some(op) = signed.op() else {
-            return Applied::Rejected(Reason::Malformed);
+        let op = match signed.read() {
+            Ok(op) => op,
+            Err(reason) => return Applied::Rejected(reason),
         };
-        if !op.is_within_bounds() {
-            return Applied::Rejected(Reason::OutOfBounds);
-        }
-        let applied = self.take(now, from, op, &signed);
+        let id = op.id();
+        // Most of what comes in is a copy, and most copies end here. Who introduces itself may have been
+        // heard of and not have got a place in a table that is full.
+        let copy = from != Some(id.author) && self.push.has_heard(&id);
+        let applied = if copy { Applied::AlreadySeen } else { self.take(now, from, op, &signed) };
         if let Some(from) = from {
-            self.judge_feed(now, from, &op.id(), applied);
+            self.judge_feed(now, from, &id, applied);
         }
         applied
     }
@@ -40,13 +42,14 @@ impl Gossip {
     }
 
     fn take(&mut self, now: Instant, from: Option<PeerId>, op: &Op, signed: &SignedOp) -> Applied {
+        let entry = self.table.entry(subject(op));
+        let outside = self.is_full() && *subject(op) != self.me && entry.and_then(Entry::status).is_none();
+        let news = if outside { self.is_news_outside(op) } else { self.is_news(op, entry) };
+        let contradiction = entry.and_then(|entry| contradiction(op, entry)).cloned();
         // What is known need not be verified.
-        match self.is_news(op) {
-            Applied::Applied => {}
-            known => {
-                self.contradict(from, op);
-                return known;
-            }
+        if news != Applied::Applied {
+            self.contradict(from, contradiction);
+            return news;
         }
         let author = op.id().author;
         if !signed.is_signed_by(&author, &self.config.mesh, &*self.keys) {
@@ -58,9 +61,9 @@ impl Gossip {
         if self.lacks_room_for(op) {
             return Applied::Rejected(Reason::Full);
         }
-        self.contradict(from, op);
+        self.contradict(from, contradiction);
         match op {
-            _ if self.is_outside(subject(op)) => self.take_outside(now, op, signed),
+            _ if outside => self.take_outside(now, op, signed),
             Op::Row(row) if row.peer == self.me => self.outbid(now, row.incarnation),
             Op::Row(row) => {
                 self.take_row(now, row, signed);
@@ -88,23 +91,18 @@ impl Gossip {
     }
 
     /// Whoever sends the row of a peer that is dead does not know it yet.
-    fn contradict(&mut self, from: Option<PeerId>, op: &Op) {
-        if let (Op::Row(row), Some(to)) = (op, from)
-            && let Some((claim, signed)) = self.table.entry(&row.peer).and_then(Entry::death)
-            && claim.suspect_incarnation >= row.incarnation
+    fn contradict(&mut self, from: Option<PeerId>, contradiction: Option<SignedOp>) {
+        if let (Some(to), Some(signed)) = (from, contradiction)
             && self.push.is_linked(&to)
         {
-            let message = Message::Ops(vec![signed.clone()]);
-            self.send(to, message);
+            self.send(to, Message::Ops(vec![signed]));
         }
     }
 
-    /// `Applied` if it is.
-    fn is_news(&self, op: &Op) -> Applied {
+    /// `Applied` if it is. `entry`: what is held of the op's subject.
+    fn is_news(&self, op: &Op, entry: Option<&Entry>) -> Applied {
         match op {
-            _ if self.is_outside(subject(op)) => self.is_news_outside(op),
             Op::Row(row) => {
-                let entry = self.table.entry(&row.peer);
                 let known = match entry {
                     _ if row.peer == self.me => Some((self.incarnation, self.version)),
                     Some(entry) => entry.row().map(|_| entry.row_version()),
@@ -117,20 +115,15 @@ impl Gossip {
                 if covers { Applied::Applied } else { Applied::Stale }
             }
             Op::Suspicion(claim) => {
-                let row = self.table.live(&claim.suspect);
+                let row = entry.filter(|entry| entry.is_live()).and_then(Entry::row);
                 let covers = row.is_some_and(|row| row.incarnation <= claim.suspect_incarnation);
                 if covers { Applied::Applied } else { Applied::Stale }
             }
-            Op::Death(claim) => self.is_death_news(claim),
+            Op::Death(claim) if entry.is_some_and(|entry| claim.suspect_incarnation < entry.row_version().0) => {
+                Applied::Stale
+            }
+            Op::Death(claim) => compare(Some(claim.suspect_incarnation), entry.and_then(Entry::death_incarnation)),
         }
-    }
-
-    fn is_death_news(&self, claim: &Claim) -> Applied {
-        let entry = self.table.entry(&claim.suspect);
-        if entry.is_some_and(|entry| claim.suspect_incarnation < entry.row_version().0) {
-            return Applied::Stale;
-        }
-        compare(Some(claim.suspect_incarnation), entry.and_then(Entry::death_incarnation))
     }
 
     pub(super) fn take_row(&mut self, now: Instant, row: &Row, signed: &SignedOp) {
@@ -169,6 +162,14 @@ const fn subject(op: &Op) -> &PeerId {
         Op::Row(row) => &row.peer,
         Op::Suspicion(claim) | Op::Death(claim) => &claim.suspect,
     }
+}
+
+/// What is held against an op that is the row of a peer: the certificate of its death.
+fn contradiction<'a>(op: &Op, entry: &'a Entry) -> Option<&'a SignedOp> {
+    let (Op::Row(row), (claim, signed)) = (op, entry.death()?) else {
+        return None;
+    };
+    (claim.suspect_incarnation >= row.incarnation).then_some(signed)
 }
 
 fn compare<T: Ord>(new: T, known: T) -> Applied {

@@ -20,7 +20,7 @@ use crate::{
 /// Most news waiting to be pushed; beyond it the oldest is left to anti-entropy.
 const PENDING_MAX: usize = 4096;
 /// Places for ops of which it is remembered who brought them, of 16 bytes each.
-const HEARD_MAX: usize = 1024;
+const HEARD_MAX: usize = 4096;
 /// What a pruned link pushed before it knew has come in after this long.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
@@ -39,6 +39,8 @@ struct Link {
 #[derive(Debug)]
 pub(super) struct Push {
     links: BTreeMap<PeerId, Link>,
+    /// The seats of the links that are not pruned.
+    feeding: u64,
     pending: VecDeque<(OpId, SignedOp)>,
     heard: Heard,
     due: Option<Instant>,
@@ -49,7 +51,7 @@ impl Push {
     /// No links yet. The salt is secret.
     pub(super) fn new(salt: u64) -> Self {
         let heard = Heard { salt, places: Vec::new() };
-        Self { links: BTreeMap::new(), pending: VecDeque::new(), heard, due: None, last: None }
+        Self { links: BTreeMap::new(), feeding: 0, pending: VecDeque::new(), heard, due: None, last: None }
     }
 
     /// A link that is new feeds, and is fed.
@@ -58,13 +60,17 @@ impl Push {
         let taken = self.links.values().fold(0, |taken, link| taken | link.seat);
         let seat = 1u64.checked_shl(taken.trailing_ones()).unwrap_or(0);
         self.links.insert(peer, Link { seat, ..Link::default() });
+        self.feeding |= seat;
     }
 
     /// Returns whether there was one.
     pub(super) fn remove_link(&mut self, peer: &PeerId) -> bool {
-        let link = self.links.remove(peer);
-        self.heard.forget(link.as_ref().map_or(0, |link| link.seat));
-        link.is_some()
+        let Some(link) = self.links.remove(peer) else {
+            return false;
+        };
+        self.feeding &= !link.seat;
+        self.heard.forget(link.seat);
+        true
     }
 
     pub(super) fn is_linked(&self, peer: &PeerId) -> bool {
@@ -89,6 +95,11 @@ impl Push {
         self.links.get_mut(peer).is_some_and(|link| std::mem::take(&mut link.silenced))
     }
 
+    /// Whether a link brought an op lately that was news.
+    pub(super) fn has_heard(&self, id: &OpId) -> bool {
+        self.heard.by(id).is_some()
+    }
+
     /// A link brought an op that was news. Returns whether it was pruned long ago: then those who
     /// feed this node should have brought it before.
     pub(super) fn on_first(&mut self, now: Instant, from: &PeerId, id: &OpId) -> bool {
@@ -104,15 +115,13 @@ impl Push {
     /// [`Push::graft`]: `feeds` others that feed this node brought it before. An author is no
     /// bringer of what it wrote.
     pub(super) fn on_copy(&mut self, now: Instant, from: &PeerId, id: &OpId, feeds: usize) -> bool {
-        let feeding = |link: &Link| if link.pruned.is_none() { link.seat } else { 0 };
-        let feeding = self.links.values().fold(0, |seats, link| seats | feeding(link));
-        let Some(link) = self.links.get_mut(from).filter(|_| id.author != *from) else {
+        let Some(link) = self.links.get(from).filter(|_| id.author != *from) else {
             return false;
         };
-        let before = self.heard.bring(id, link.seat) & feeding & !link.seat;
+        let before = self.heard.bring(id, link.seat) & self.feeding & !link.seat;
         let prune = link.pruned.is_none() && before.count_ones() as usize >= feeds;
         if prune {
-            link.pruned = Some(now);
+            self.prune(now, from);
         }
         prune
     }
@@ -126,6 +135,7 @@ impl Push {
     pub(super) fn prune(&mut self, now: Instant, peer: &PeerId) {
         if let Some(link) = self.links.get_mut(peer) {
             link.pruned = Some(now);
+            self.feeding &= !link.seat;
         }
     }
 
@@ -133,6 +143,7 @@ impl Push {
     pub(super) fn graft(&mut self, peer: &PeerId) {
         if let Some(link) = self.links.get_mut(peer) {
             link.pruned = None;
+            self.feeding |= link.seat;
         }
     }
 
@@ -172,7 +183,7 @@ impl Push {
         }
         (self.due, self.last) = (None, Some(now));
         let pending = std::mem::take(&mut self.pending);
-        let brought: Vec<u64> = pending.iter().map(|(id, _)| self.heard.by(id)).collect();
+        let brought: Vec<u64> = pending.iter().map(|(id, _)| self.heard.by(id).unwrap_or(0)).collect();
         let wants = |peer: &PeerId, link: &Link, id: &OpId, brought: u64| {
             id.author == *me || (!link.silenced && id.author != *peer && brought & link.seat == 0)
         };
@@ -209,9 +220,10 @@ impl Heard {
         }
     }
 
-    fn by(&self, id: &OpId) -> u64 {
+    /// Who brought it; `None` if it is not remembered.
+    fn by(&self, id: &OpId) -> Option<u64> {
         let mark = mark(self.salt, id);
-        self.places.get(place(mark)).filter(|(known, _)| *known == mark).map_or(0, |(_, by)| *by)
+        self.places.get(place(mark)).filter(|(known, _)| *known == mark).map(|(_, by)| *by)
     }
 
     /// Another link is to have the seat.
@@ -244,7 +256,9 @@ mod tests {
         let now = Instant::now();
         let mut push = Push::new(7);
         (0..70).for_each(|index| push.add_link(peer(index)));
+        assert!(!push.has_heard(&OP));
         assert!(!push.on_first(now, &peer(69), &OP));
+        assert!(push.has_heard(&OP));
         // Those without a seat count for nothing.
         assert!(!push.on_copy(now, &peer(68), &OP, 1));
         assert!(!push.on_copy(now, &peer(0), &OP, 1));

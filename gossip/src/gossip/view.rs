@@ -25,11 +25,6 @@ impl Gossip {
         self.table.live_len() > self.config.table_rows_max
     }
 
-    /// Whether the table is full and a peer not in it.
-    pub(super) fn is_outside(&self, peer: &PeerId) -> bool {
-        self.is_full() && *peer != self.me && self.table.status(peer).is_none()
-    }
-
     /// Whether an op about a peer outside is news: each copy would be again, and go round for ever.
     pub(super) fn is_news_outside(&self, op: &Op) -> Applied {
         let wanted = matches!(op, Op::Row(row) if self.is_wanted(row));

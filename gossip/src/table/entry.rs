@@ -75,11 +75,11 @@ impl Entry {
         self.rare.get_or_insert_default().silent = true;
     }
 
-    pub(super) fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.status().is_some_and(Status::is_live)
     }
 
-    pub(super) fn status(&self) -> Option<Status> {
+    pub(crate) fn status(&self) -> Option<Status> {
         let row = self.row()?;
         let (suspect, spared) = self.rare.as_ref().map_or((false, false), |rare| (rare.suspect, rare.spared));
         Some(match self.death_incarnation() {
