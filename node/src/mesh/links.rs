@@ -131,8 +131,8 @@ pub struct Links {
     config: LinkConfig,
     links: BTreeMap<PeerId, Link>,
     parents: BTreeSet<PeerId>,
-    /// The link to look after next, and when.
-    next: Option<(Instant, PeerId)>,
+    /// When a link has to be looked after, or earlier.
+    next: Option<Instant>,
     /// `next` has to be sought anew.
     stale: bool,
     nonce: u32,
@@ -209,10 +209,8 @@ impl Links {
         let Some(link) = self.links.get_mut(peer) else {
             return false;
         };
+        // It only puts off what is due: [`Links::watch`] may be called too early for once.
         link.hear(now);
-        // A sign of life only puts off what is due: the next link to look after stays the next,
-        // unless it is this one.
-        self.stale |= self.next.is_some_and(|(_, next)| next == *peer);
         std::mem::replace(&mut link.silence, Silence::None) != Silence::None
     }
 
@@ -269,13 +267,13 @@ impl Links {
     pub(crate) fn schedule(&mut self) {
         if std::mem::take(&mut self.stale) {
             let deadlines =
-                self.links.iter().map(|(peer, link)| (link.deadline(&self.config, self.parents.contains(peer)), *peer));
+                self.links.iter().map(|(peer, link)| link.deadline(&self.config, self.parents.contains(peer)));
             self.next = deadlines.min();
         }
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.next.map(|(at, _)| at)
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.next
     }
 }
 
