@@ -45,6 +45,14 @@ fn run(world: &mut World, params: &Params, report: &mut Report) {
     }
     let took = world.settle(&track, 40 * SECOND);
     report.set("settled_s", took as f64 / SECOND as f64);
+    // A tree that moves no bytes is none.
+    world.publish_object(0, &track, 100);
+    world.run(SECOND);
+    let epoch = world.epoch(0, &track).expect("host 0 publishes");
+    let followers: Vec<u32> = world.running().map(|(host, _)| host).filter(|host| *host != 0).collect();
+    for host in followers {
+        world.demand_complete(host, &track, epoch);
+    }
     let (loops, longest) = world.loops();
     report.set("loops", loops as f64);
     report.set("longest_loop_ms", longest as f64 / MS as f64);

@@ -67,6 +67,8 @@ struct Feeding {
 
 /// Bytes that a stream takes before the sender has to wait for the receiver.
 const WINDOW_BYTES: usize = 512 * 1024;
+/// Batches that wait for the network to heal; fewer than a connection loses.
+const BATCHES_HELD_MAX: usize = 512;
 /// Bytes that are sent in one go.
 const BATCH_BYTES: usize = 64 * 1024;
 /// How often tracks are looked after.
@@ -162,9 +164,10 @@ impl World {
         process.and_then(|process| process.tracks.get(track)).is_some_and(|local| local.subscribed)
     }
 
-    pub(crate) fn streams_fed(&self, host: u32) -> usize {
-        let process = self.hosts[host as usize].process.as_ref();
-        process.map_or(0, |process| process.tracks.values().map(|local| local.feeds.len()).sum())
+    /// The streams that a host serves: track, child, ticket.
+    pub(crate) fn streams_fed(&self, host: u32) -> impl Iterator<Item = (&TrackName, u32, u64)> {
+        let tracks = self.hosts[host as usize].process.iter().flat_map(|process| &process.tracks);
+        tracks.flat_map(|(track, local)| local.feeds.keys().map(move |(child, ticket)| (track, *child, *ticket)))
     }
 
     // --- Epochs --------------------------------------------------------------------------------
@@ -293,7 +296,14 @@ impl World {
         let Some(line) = local.line.as_mut().filter(|line| line.epoch == pulling.epoch) else {
             return false;
         };
-        pull.take(now, &mut line.track, frame).is_ok()
+        let before = line.track.ring().next();
+        let taken = pull.take(now, &mut line.track, frame).is_ok();
+        let after = line.track.ring().next();
+        if after < before {
+            // Readers skip what they have; the next parent would send it all again.
+            self.violated(&format!("the ring of host {host} is at {after:?} after {before:?} (A14)"));
+        }
+        taken
     }
 
     fn take_start(&mut self, host: u32, track: &TrackName, key: (u32, u64), frame: &Frame) -> bool {
@@ -435,7 +445,8 @@ impl World {
             let Some(side) = self.conns.get(conn).map(|conn| 1 - conn.side(host)) else {
                 return;
             };
-            if self.conns.get(conn).is_some_and(|conn| conn.pipes[side].in_flight >= WINDOW_BYTES) {
+            let pipe = self.conns.get(conn).map(|conn| &conn.pipes[side]);
+            if pipe.is_some_and(|pipe| pipe.in_flight >= WINDOW_BYTES || pipe.held.len() >= BATCHES_HELD_MAX) {
                 return;
             }
             let Some(local) = self.track(host, &track) else {

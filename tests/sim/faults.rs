@@ -84,6 +84,10 @@ impl World {
         let other = self.rng.u32(..count);
         self.note(16 + kind as u64, u64::from(victim), u64::from(other));
         self.say(|| format!("fault {kind:?} of {victim}, {other}"));
+        // Nobody gets a process that stands still to do anything.
+        if matches!(kind, Fault::Capacity | Fault::Unsubscribe | Fault::Leave) && !self.is_awake(victim) {
+            return;
+        }
         match kind {
             Fault::Crash => self.crash(victim),
             Fault::CrashInAStep => self.doom(victim),

@@ -158,7 +158,10 @@ impl World {
         match output {
             // A liar's table speaks for it.
             Output::Send { message: Control::Gossip(_), .. } if self.lies(host) => {}
-            Output::Send { to, message } => self.send(host, &to, message),
+            Output::Send { to, message } => {
+                self.check_accept(host, &to, &message);
+                self.send(host, &to, message);
+            }
             Output::Dial { peer, .. } => match host_of(self, &peer) {
                 Some(to) => self.dial(host, to, DialFor::Peer(peer)),
                 None => self.input(host, Input::DialFailed { peer, unreachable: true }),

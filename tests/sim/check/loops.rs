@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use banyan_gossip::TrackName;
+use banyan_gossip::{PeerId, TrackName};
+use banyan_node::mesh::Control;
+use banyan_tree::Message;
 
 use super::since;
 use crate::{
@@ -84,6 +86,16 @@ impl World {
                 return None;
             }
             members.push(parent);
+        }
+    }
+
+    /// The parent's half of the rule, at the one moment when it can be kept: nobody is accepted by who
+    /// is below it, as far as that one knows.
+    pub(crate) fn check_accept(&self, host: u32, to: &PeerId, message: &Control) {
+        if let Control::Tree { message: Message::Accept { path, .. }, track } = message
+            && path.contains(to)
+        {
+            self.violated(&format!("host {host} accepts {} in {track}, its own ancestor (A7)", self.name(to)));
         }
     }
 

@@ -25,8 +25,8 @@ pub(crate) struct Checks {
     pub(crate) replay: String,
     /// Per host, the greatest incarnation that it ever used.
     issued: BTreeMap<u32, u64>,
-    /// Per host that somebody thinks dead although it runs: since when.
-    pub(crate) false_deaths: deaths::FalseDeaths,
+    /// Times that somebody thought a host dead that ran.
+    false_deaths: u64,
     slots_used: BTreeMap<u32, u16>,
     loops: loops::Loops,
     strangers: knows::Strangers,
@@ -54,7 +54,6 @@ impl Checks {
         self.loops.forget(host);
         self.strangers.forget(host);
         self.rows.forget(host);
-        self.false_deaths.forget(host);
         self.ledger.died(host);
     }
 }
@@ -121,9 +120,8 @@ impl World {
         match event {
             Event::Joined { peer, .. } | Event::Updated { peer } | Event::Refuted { peer } => {
                 self.check_row(host, peer);
-                self.on_alive(host, peer);
             }
-            Event::Died { peer, .. } => self.on_declared_dead(host, peer),
+            Event::Died { peer, .. } => self.on_declared_dead(peer),
             Event::Suspected { .. } | Event::Left { .. } => {}
         }
     }

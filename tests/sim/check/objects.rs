@@ -12,7 +12,8 @@ use crate::world::World;
 #[derive(Debug, Default)]
 pub struct Ledger {
     published: BTreeMap<(TrackName, u64), Publication>,
-    readers: BTreeMap<(u32, TrackName), Progress>,
+    /// By subscriber and epoch, the object that comes next: an epoch that is followed anew is no new one.
+    readers: BTreeMap<(u32, TrackName, u64), u64>,
     /// Objects delivered to subscribers.
     pub delivered: u64,
     /// Objects that subscribers were told they missed.
@@ -27,13 +28,6 @@ struct Publication {
     objects: u64,
 }
 
-/// Where a subscriber is.
-#[derive(Debug, Clone, Copy)]
-struct Progress {
-    epoch: u64,
-    next: u64,
-}
-
 /// The payload of an object: it says which one it is.
 #[must_use]
 pub fn payload(epoch: u64, id: u64, length: usize) -> Vec<u8> {
@@ -45,11 +39,11 @@ pub fn payload(epoch: u64, id: u64, length: usize) -> Vec<u8> {
 
 impl Ledger {
     pub(super) fn died(&mut self, host: u32) {
-        self.readers.retain(|(at, _), _| *at != host);
+        self.readers.retain(|(at, ..), _| *at != host);
     }
 
     pub(crate) fn stopped(&mut self, host: u32, track: &TrackName) {
-        self.readers.remove(&(host, track.clone()));
+        self.readers.retain(|(at, of, _), _| (*at, of) != (host, track));
     }
 
     pub(crate) fn published(&mut self, track: &TrackName, epoch: u64, mode: Mode, id: u64) {
@@ -61,7 +55,7 @@ impl Ledger {
     /// The object that a subscriber gets next, if it has got any of this epoch.
     #[must_use]
     pub fn next_of(&self, host: u32, track: &TrackName, epoch: u64) -> Option<u64> {
-        self.readers.get(&(host, track.clone())).filter(|at| at.epoch == epoch).map(|at| at.next)
+        self.readers.get(&(host, track.clone(), epoch)).copied()
     }
 
     /// Objects published under an epoch.
@@ -71,18 +65,13 @@ impl Ledger {
     }
 
     fn take(&mut self, host: u32, track: &TrackName, epoch: u64, from: u64, to: u64) -> Result<(), String> {
-        let key = (host, track.clone());
-        let before = self.readers.get(&key).copied();
-        if let Some(before) = before.filter(|before| before.epoch == epoch) {
-            if from < before.next {
-                return Err(format!("host {host} got object {from} again, it had all below {}", before.next));
+        match self.readers.insert((host, track.clone(), epoch), to) {
+            Some(next) if from < next => Err(format!("host {host} got object {from} again, it had all below {next}")),
+            Some(next) if from > next => {
+                Err(format!("host {host} got object {from} and was not told of {next}..{from}"))
             }
-            if from > before.next {
-                return Err(format!("host {host} got object {from} and was not told of {}..{from}", before.next));
-            }
+            _ => Ok(()),
         }
-        self.readers.insert(key, Progress { epoch, next: to });
-        Ok(())
     }
 }
 

@@ -16,9 +16,12 @@ impl World {
         if used > capacity.max(before) || fed > usize::from(used) {
             self.violated(&format!("host {host} feeds {fed} with {used} of {capacity} slots (A3)"));
         }
-        let streams = self.streams_fed(host);
-        if streams > usize::from(used) {
-            self.violated(&format!("host {host} serves {streams} streams with {used} slots (A3)"));
+        for (track, child, ticket) in self.streams_fed(host) {
+            let peer = self.peer(child);
+            let tree = self.mesh(host).and_then(|mesh| mesh.tree(track));
+            if !tree.is_some_and(|tree| tree.children().any(|session| session == (peer, ticket))) {
+                self.violated(&format!("host {host} serves {child} in a session that there is not (A3, B11)"));
+            }
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use banyan_gossip::PeerId;
+use banyan_gossip::{PeerId, Row};
+use banyan_node::mesh::Mesh;
 
 use crate::world::World;
 
@@ -18,6 +19,10 @@ impl World {
             })
             .collect();
         for (host, mesh) in self.running() {
+            let row = mesh.table().row(&mesh.me());
+            if !row.is_some_and(|row| says_what_is(row, mesh)) {
+                return Err(format!("host {host} does not say what it is"));
+            }
             let (table, most) = (mesh.table(), mesh.config().gossip.table_rows_max);
             let mut live = 0;
             for row in table.iter_live() {
@@ -54,4 +59,11 @@ impl World {
             }
         }
     }
+}
+
+/// Whether the last change of a row went out (B10).
+fn says_what_is(row: &Row, mesh: &Mesh) -> bool {
+    let entries = mesh.trees().filter_map(|(track, tree)| Some((track, tree.entry()?)));
+    row.capacity == mesh.slots().capacity()
+        && row.tracks.iter().map(|(track, entry)| (track, entry.clone())).eq(entries)
 }
