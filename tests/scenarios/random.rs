@@ -29,7 +29,7 @@ fn run(world: &mut World, params: &Params, report: &mut Report) {
             config.gossip.table_rows_max = rows;
         }
     };
-    setup::start_all(world, params.nodes, 20 * MS, &configure);
+    setup::start_all(world, params.nodes, 20 * MS, configure);
     world.run(300 * MS);
     setup::follow_all(world, Mode::Live, 100 * MS);
     let faults = Faults { every: 120 * MS, spare_origin: true };

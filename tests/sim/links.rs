@@ -97,10 +97,9 @@ impl World {
             Packet::Control(message) => {
                 // What a superseded connection still says was meant for this node all the same.
                 let from = self.peer(other);
-                if self.process(host).is_some_and(|process| process.links.contains_key(&other)) {
-                    if !self.lies(host) || self.lie_to(host, from, &message) {
-                        self.input(host, Input::Message { from, message });
-                    }
+                let linked = self.process(host).is_some_and(|process| process.links.contains_key(&other));
+                if linked && (!self.lies(host) || self.lie_to(host, from, &message)) {
+                    self.input(host, Input::Message { from, message });
                 }
             }
             Packet::Fin if link => self.on_link_closed(host, other, id),
