@@ -8,7 +8,7 @@ use crate::{measure::Report, queue::SECOND, world::World};
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "split",
     claim: "a mesh that was split in halves for an hour is one again ten seconds after healing",
-    nodes: 24,
+    nodes: 12,
     run,
 };
 

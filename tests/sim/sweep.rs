@@ -48,7 +48,7 @@ const PARTS: &[Part] = &[
         scenario: "kill-interior",
         title: "30 % of the relays die within a second, in the midst of a stream",
         kill: 30,
-        few_seeds_above: 1_000,
+        few_seeds_above: 300,
         least: 30,
         columns: REPAIR_COLUMNS,
         plots: &[("repair", "ms", &["repair_p50_ms", "repair_p99_ms"])],

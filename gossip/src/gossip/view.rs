@@ -67,10 +67,13 @@ impl Gossip {
         row.presence == Presence::Alive && (self.push.is_linked(&row.peer) || self.is_useful(row))
     }
 
-    /// Whether it could feed this node, or says what there is to follow.
+    /// Whether it could feed this node, or says what there is to follow, now or later: an origin says so
+    /// once, and nobody would tell a node that begins to follow after that.
     fn is_useful(&self, row: &Row) -> bool {
-        let serves = |entry: &TrackEntry| entry.role != Role::Member || (entry.depth.is_some() && entry.free > 0);
-        row.tracks.iter().any(|(track, entry)| serves(entry) && self.own.body.tracks.contains_key(track))
+        let feeds = |entry: &TrackEntry| entry.depth.is_some() && entry.free > 0;
+        row.tracks.iter().any(|(track, entry)| {
+            entry.role != Role::Member || (feeds(entry) && self.own.body.tracks.contains_key(track))
+        })
     }
 
     /// Whether a newcomer gets a place. If so another has gone, unless the newcomer is linked and
