@@ -43,8 +43,8 @@ fn run(world: &mut World, params: &Params, report: &mut Report) {
             most = most.max(held(world));
         }
     }
-    // Suspicions run out, then tombstones.
-    world.run(16 * 60 * SECOND);
+    // Suspicions run out, then tombstones: the last are learnt from others when half their life is over.
+    world.run(24 * 60 * SECOND);
     report.set("visitors", f64::from(visitors));
     report.set("entries_before", before as f64);
     report.set("entries_most", most as f64);

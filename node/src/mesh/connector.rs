@@ -6,10 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{
-    PeerId,
-    table::{PeerTable, Status},
-};
+use banyan_gossip::{PeerId, table::PeerTable};
 
 use super::Links;
 
@@ -51,6 +48,8 @@ impl Default for ConnectorConfig {
 const REMEMBERED_MAX: usize = 1024;
 /// Draws from the table for each link that is wanted: those that are linked already do not count.
 const DRAWS: usize = 4;
+/// How long a member that is gone is looked for.
+const LOST_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// A dial that is not answered within this is forgotten.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -58,6 +57,16 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 struct Backoff {
     failures: u32,
     until: Instant,
+}
+
+/// A member that is gone. The table forgets it when its tombstone's life is over; a partition may
+/// last longer than that.
+#[derive(Debug)]
+struct Lost {
+    addresses: Vec<String>,
+    since: Instant,
+    /// It said goodbye.
+    left: bool,
 }
 
 #[derive(Debug)]
@@ -88,7 +97,7 @@ pub(crate) struct Connector {
     dialling: BTreeMap<PeerId, Instant>,
     backoffs: BTreeMap<PeerId, Backoff>,
     /// Members that are dead or have left, or were when they were put here.
-    dead: Vec<PeerId>,
+    dead: BTreeMap<PeerId, Lost>,
     /// When a member that is thought dead may be dialled next.
     revisit_at: Instant,
     probe_at: Instant,
@@ -116,7 +125,7 @@ impl Connector {
             discovered: BTreeMap::new(),
             dialling: BTreeMap::new(),
             backoffs: BTreeMap::new(),
-            dead: Vec::new(),
+            dead: BTreeMap::new(),
             revisit_at: now,
             probe_at: now,
             alarmed_until: now,
@@ -166,15 +175,20 @@ impl Connector {
     }
 
     /// Somebody said goodbye.
-    pub(crate) fn departed(&mut self, peer: PeerId) {
-        if self.dead.len() < REMEMBERED_MAX && !self.dead.contains(&peer) {
-            self.dead.push(peer);
+    pub(crate) fn departed(&mut self, now: Instant, peers: &PeerTable, peer: PeerId) {
+        self.miss(now, peers, peer, true);
+    }
+
+    fn miss(&mut self, now: Instant, peers: &PeerTable, peer: PeerId, left: bool) {
+        let addresses = peers.row(&peer).map(|row| row.addresses.clone()).unwrap_or_default();
+        if self.dead.len() < REMEMBERED_MAX || self.dead.contains_key(&peer) {
+            self.dead.insert(peer, Lost { addresses, since: now, left });
         }
     }
 
     /// Somebody was declared dead: see who else is gone, and now and then whether it is back.
-    pub(crate) fn died(&mut self, now: Instant, peer: PeerId) {
-        self.departed(peer);
+    pub(crate) fn died(&mut self, now: Instant, peers: &PeerTable, peer: PeerId) {
+        self.miss(now, peers, peer, false);
         if self.alarmed_until <= now {
             self.probe_at = now;
         }
@@ -234,7 +248,8 @@ impl Connector {
 
     fn addresses(&self, peers: &PeerTable, peer: &PeerId) -> Option<Vec<String>> {
         let row = peers.row(peer).map(|row| row.addresses.clone()).filter(|addresses| !addresses.is_empty());
-        row.or_else(|| self.discovered.get(peer).cloned()).filter(|addresses| !addresses.is_empty())
+        let known = || self.discovered.get(peer).or_else(|| self.dead.get(peer).map(|lost| &lost.addresses)).cloned();
+        row.or_else(known).filter(|addresses| !addresses.is_empty())
     }
 
     /// One idempotent pass over everything: which dials to make now. `random` is the number of links
@@ -307,11 +322,14 @@ impl Connector {
         }
         let jitter = self.config.revisit.mul_f64(self.rng.f64());
         self.revisit_at = now + self.config.revisit / 2 + jitter;
-        self.dead.retain(|peer| matches!(peers.status(peer), Some(Status::Dead | Status::Left)));
+        self.dead.retain(|peer, lost| {
+            let young = now.saturating_duration_since(lost.since) < LOST_LIFE;
+            young && peers.live(peer).is_none()
+        });
         // Who said goodbye is left alone, but not by a node that has nobody else: it may be back, and
         // know others.
         let alone = links.is_empty();
-        let candidates = self.dead.iter().copied().filter(|peer| alone || peers.status(peer) == Some(Status::Dead));
+        let candidates = self.dead.iter().filter(|(_, lost)| alone || !lost.left).map(|(peer, _)| *peer);
         let peer = self.rng.choice(candidates.collect::<Vec<_>>());
         if let Some(peer) = peer.filter(|peer| links.link(peer).is_none()) {
             // One at a time, whoever it is: that is backoff enough.

@@ -381,10 +381,10 @@ impl Mesh {
                 banyan_gossip::Output::Send { to, message } => self.send(to, Control::Gossip(message)),
                 banyan_gossip::Output::Event(event) => {
                     if let banyan_gossip::Event::Left { peer } = event {
-                        self.connector.departed(peer);
+                        self.connector.departed(now, self.gossip.table(), peer);
                     }
                     if let banyan_gossip::Event::Died { peer, .. } = event {
-                        self.connector.died(now, peer);
+                        self.connector.died(now, self.gossip.table(), peer);
                     }
                     self.outputs.push_back(Output::Event(Event::Gossip(event)));
                 }
