@@ -136,8 +136,9 @@ impl World {
     /// Starts a host that does not run; it takes part in the track again.
     pub fn revive(&mut self, host: u32, track: &TrackName, configure: &dyn Fn(&mut Config)) {
         let count = self.hosts.len() as u32;
-        // Any two others; they may be down themselves at the moment.
-        let bootstraps: Vec<u32> = (0..2).map(|_| (host + self.rng.u32(1..count)) % count).collect();
+        // The well-known address, and any other; both may be down themselves at the moment.
+        let other = (host + self.rng.u32(1..count)) % count;
+        let bootstraps = if host == 0 { vec![other] } else { vec![0, other] };
         self.start(host, &bootstraps, configure);
         if host == 0 {
             self.publish(0, track, banyan_node::relay::Mode::Live);
