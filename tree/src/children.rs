@@ -68,9 +68,8 @@ impl Tree {
             self.send(peer, Message::Detach { ticket: child.ticket, reason });
         }
         if child.is_open() {
-            if reason != DetachReason::StreamClosed {
-                self.push(Output::Drop { child: peer, ticket: child.ticket });
-            }
+            // Also when the stream is said to be closed: the child may have said so, and this end lives.
+            self.push(Output::Drop { child: peer, ticket: child.ticket });
             self.event(Event::ChildLeft { child: peer, reason });
         }
     }

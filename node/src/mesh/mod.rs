@@ -57,6 +57,8 @@ pub struct Mesh {
     why_closed: BTreeMap<PeerId, &'static str>,
     table_seen: u64,
     row_changed: bool,
+    /// Free slots as the own row says.
+    free_told: u16,
     leaving: Option<Instant>,
     left: bool,
     next_idle_check: Instant,
@@ -91,6 +93,7 @@ impl Mesh {
             why_closed: BTreeMap::new(),
             table_seen: 0,
             row_changed: true,
+            free_told: capacity,
             leaving: None,
             left: false,
             next_idle_check: now + config.link_idle,
@@ -360,9 +363,12 @@ impl Mesh {
                 self.all_trees(now, || banyan_tree::Input::TableChanged);
             }
             self.collect_trees(now);
-            if !std::mem::take(&mut self.row_changed) {
+            // A slot may come and go without any tree's entry changing: one that was reserved for a repair.
+            let free = self.slots.free();
+            if !std::mem::take(&mut self.row_changed) && free == self.free_told {
                 break;
             }
+            self.free_told = free;
             let body = self.row_body();
             self.gossip.handle_input(now, banyan_gossip::Input::Update(body));
         }

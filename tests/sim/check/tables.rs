@@ -65,6 +65,6 @@ impl World {
 /// Whether the last change of a row went out (B10).
 fn says_what_is(row: &Row, mesh: &Mesh) -> bool {
     let entries = mesh.trees().filter_map(|(track, tree)| Some((track, tree.entry()?)));
-    row.capacity == mesh.slots().capacity()
+    (row.capacity, row.free) == (mesh.slots().capacity(), mesh.slots().free())
         && row.tracks.iter().map(|(track, entry)| (track, entry.clone())).eq(entries)
 }
