@@ -82,7 +82,7 @@ impl Mesh {
         self.settle(now);
     }
 
-    /// Leaves the mesh: hands children over, says goodbye. Ends with [`Output::Left`].
+    /// Leaves the mesh: hands children over, says goodbye. Ends with [`super::Output::Left`].
     pub fn leave(&mut self, now: Instant) {
         if self.leaving.is_none() {
             self.leaving = Some(now + self.config.leave_timeout);
