@@ -104,9 +104,9 @@ async fn the_mesh_outlives_its_bootstrap_node_c3() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bootstrap_that_comes_late_is_found_c10() {
-    let reserved = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
-    let port = reserved.local_addr().expect("bound").port();
-    drop(reserved);
+    // Below the ports that the system hands out: other tests must not get it while nobody listens there.
+    let mut ports = (0..10_000).map(|step| 20_000 + (std::process::id() + step) as u16 % 10_000);
+    let port = ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port");
     let early = builder().bootstrap(format!("localhost:{port}")).start().await.expect("starts");
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     let late = banyan_node::Node::builder().mdns(false).listen(format!("/ip4/127.0.0.1/tcp/{port}"));
