@@ -8,7 +8,7 @@ use banyan_node::{
     relay::{
         Mode, Start, Track, TrackConfig,
         feed::{self, Feed},
-        frame::{Frame, HEADER_BYTES},
+        frame::Frame,
         opening::Opening,
         pull::{AckStep, Acks, Begin, Pull},
         track::{Assembler, Read, ReaderId, ReaderKind},
@@ -470,7 +470,7 @@ impl World {
                 }
                 return;
             }
-            let size = frames.iter().map(frame_bytes).sum();
+            let size = frames.iter().map(Frame::wire_bytes).sum();
             self.hosts[host as usize].traffic.data_bytes += size as u64;
             self.transmit(conn, side, Packet::Frames(frames), size);
         }
@@ -550,7 +550,8 @@ impl World {
                 }
                 AckStep::Send(frame) => {
                     pulling.ack_due = None;
-                    self.transmit(conn, 1, Packet::Ack(frame), HEADER_BYTES);
+                    let size = frame.wire_bytes();
+                    self.transmit(conn, 1, Packet::Ack(frame), size);
                 }
             }
         }
@@ -630,13 +631,4 @@ impl World {
 
 fn parent_closed(track: TrackName, peer: PeerId, ticket: u64) -> Input {
     Input::ParentClosed { track, peer, ticket, reason: "closed".to_owned() }
-}
-
-fn frame_bytes(frame: &Frame) -> usize {
-    match frame {
-        Frame::Chunk(chunk) => chunk.wire.len(),
-        Frame::Start { .. } => HEADER_BYTES + 17,
-        Frame::Gap { .. } => HEADER_BYTES + 8,
-        _ => HEADER_BYTES,
-    }
 }

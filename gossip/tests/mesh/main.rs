@@ -1,5 +1,8 @@
 //! Meshes of machines in virtual time.
 
+#[path = "../common/keys.rs"]
+mod keys;
+
 mod convergence;
 mod feeds;
 mod world;

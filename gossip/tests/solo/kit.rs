@@ -7,32 +7,12 @@ use std::{
 };
 
 use banyan_gossip::{
-    Config, Event, Gossip, Input, Keys, LocalPeer, MeshName, Message, Output, PeerId, Presence, Row, RowBody, Signed,
-    TrackEntry, TrackName,
+    Config, Event, Gossip, Input, LocalPeer, MeshName, Message, Output, PeerId, Presence, Row, RowBody, TrackEntry,
+    TrackName,
     op::{Claim, Op, OpId, SignedOp},
 };
 
-struct TestKeys(PeerId);
-
-impl Keys for TestKeys {
-    fn sign(&self, message: &Signed<'_>) -> [u8; 64] {
-        tag(&self.0, &message.to_bytes())
-    }
-
-    fn verify(&self, peer: &PeerId, message: &Signed<'_>, signature: &[u8; 64]) -> bool {
-        tag(peer, &message.to_bytes()) == *signature
-    }
-}
-
-fn tag(peer: &PeerId, message: &[u8]) -> [u8; 64] {
-    let mut state = 0xcbf2_9ce4_8422_2325u64;
-    for byte in peer.key_bytes().iter().chain(message) {
-        state = (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    let mut signature = [0; 64];
-    signature[..8].copy_from_slice(&state.to_be_bytes());
-    signature
-}
+use crate::keys::{TestKeys, tag};
 
 pub(crate) fn peer(index: u16) -> PeerId {
     let mut key = [7; 32];

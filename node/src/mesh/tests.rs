@@ -268,6 +268,10 @@ impl World {
         self.order.iter().position(|peer| *peer == parent)
     }
 
+    fn children(&mut self, parent: usize) -> Vec<usize> {
+        (0..self.order.len()).filter(|index| *index != parent && self.parent(*index) == Some(parent)).collect()
+    }
+
     /// A node that feeds somebody and is not the origin.
     fn relay(&self, origin: usize) -> usize {
         let relays = |peer: &PeerId| {
@@ -344,7 +348,7 @@ fn a_crash_of_a_relay_is_repaired_at_once_and_the_subtree_stays_a6() {
     world.run(Duration::from_secs(2));
     assert_eq!(world.attached(), 12);
     let relay = world.relay(1);
-    let children: Vec<usize> = (0..12).filter(|index| *index != relay && world.parent(*index) == Some(relay)).collect();
+    let children = world.children(relay);
     world.crash(relay);
     world.run(Duration::from_millis(100));
     for child in children {
@@ -360,7 +364,7 @@ fn a_silent_parent_is_left_in_less_than_half_a_second() {
     world.publish_and_subscribe(1);
     world.run(Duration::from_secs(2));
     let relay = world.relay(1);
-    let children: Vec<usize> = (0..12).filter(|index| *index != relay && world.parent(*index) == Some(relay)).collect();
+    let children = world.children(relay);
     world.cut.insert(world.order[relay]);
     world.run(Duration::from_millis(450));
     for child in children {
@@ -382,7 +386,7 @@ fn a_relay_that_stalls_is_left_but_neither_unlinked_nor_suspected() {
     world.publish_and_subscribe(1);
     world.run(Duration::from_secs(2));
     let relay = world.relay(1);
-    let children: Vec<usize> = (0..12).filter(|index| *index != relay && world.parent(*index) == Some(relay)).collect();
+    let children = world.children(relay);
     world.events.clear();
     world.cut.insert(world.order[relay]);
     world.run(Duration::from_secs(2));
