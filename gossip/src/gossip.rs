@@ -22,11 +22,13 @@ mod liveness;
 mod ops;
 mod push;
 mod rates;
+mod versions;
 mod view;
 
 use liveness::Health;
-use push::Push;
+use push::{News, Push, mark};
 use rates::Rates;
+use versions::Versions;
 
 /// The machine that keeps the table.
 pub struct Gossip {
@@ -49,7 +51,9 @@ pub struct Gossip {
     late_syncs: BTreeSet<(Instant, PeerId)>,
     bury_at: Instant,
     rates: Rates,
-    /// What was passed on of peers that have no place in the table.
+    /// What was heard of peers that have no place in the table.
+    outside: Versions,
+    /// Suspicions of such peers that were passed on.
     passed_on: Recent,
     outputs: VecDeque<Output>,
 }
@@ -84,13 +88,14 @@ impl Gossip {
             salt,
             table: PeerTable::new(salt),
             own: OwnRow::new(),
-            push: Push::new(salt),
+            push: Push::new(),
             suspicions: Suspicions::default(),
             health: Health::new(now),
             sync_at,
             late_syncs: BTreeSet::new(),
             bury_at: now + BURY_INTERVAL,
-            rates: Rates::default(),
+            rates: Rates::new(salt),
+            outside: Versions::new(salt),
             passed_on: Recent::default(),
             outputs: VecDeque::new(),
         }
@@ -192,12 +197,7 @@ impl Gossip {
             self.tell_accusation(from);
         }
         let answers = match message {
-            Message::Ops(ops) => {
-                for op in ops {
-                    self.apply(now, Some(from), op);
-                }
-                return;
-            }
+            Message::Ops(ops) => return self.apply_all(now, from, &ops),
             Message::Root(sum) => self.shared(now).answer_root(sum).into_iter().collect(),
             Message::Buckets(sums) => self.shared(now).answer_buckets(&sums),
             Message::Digest(digest) => self.shared(now).answer_digest(&digest),
@@ -309,7 +309,12 @@ impl Gossip {
 
     fn push_later(&mut self, now: Instant, signed: &SignedOp) {
         if let Some(op) = signed.op() {
-            self.push.queue(now, self.config.coalesce, op.id(), signed.clone());
+            let id = op.id();
+            self.push.queue(
+                now,
+                self.config.coalesce,
+                News { author: id.author, mark: mark(self.salt, &id), op: signed.clone() },
+            );
         }
     }
 
@@ -332,7 +337,6 @@ impl Gossip {
     /// Forgets tombstones whose life is over, and the oldest of more than twice the live rows.
     fn bury(&mut self, now: Instant) {
         self.table.forget(now, self.config.tombstone_life);
-        self.rates.forget_idle(now, BURY_INTERVAL);
     }
 }
 

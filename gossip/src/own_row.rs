@@ -44,9 +44,22 @@ impl RowBody {
         let shape = |body: &Self| {
             let of =
                 |entry: &TrackEntry| (entry.depth.is_some(), entry.origin, entry.epoch, entry.role, open(entry.free));
-            body.tracks.iter().map(|(track, entry)| (track.clone(), of(entry))).collect::<Vec<_>>()
+            let placed = body.tracks.iter().filter(|(_, entry)| !entry.is_wish());
+            placed.map(|(track, entry)| (track.clone(), of(entry))).collect::<Vec<_>>()
         };
         open(self.free) != open(before.free) || self.addresses != before.addresses || shape(self) != shape(before)
+    }
+
+    /// Whether the difference is in tracks alone to which the node was not attached before nor is now.
+    fn only_wishes_after(&self, before: &Self) -> bool {
+        let Self { label, addresses, tags, capacity, free, tracks: _, library } = self;
+        let rest = (label, addresses, tags, capacity, free, library);
+        let placed = |body: &Self| {
+            let placed = body.tracks.iter().filter(|(_, entry)| !entry.is_wish());
+            placed.map(|(track, entry)| (track.clone(), entry.clone())).collect::<Vec<_>>()
+        };
+        rest == (&before.label, &before.addresses, &before.tags, &before.capacity, &before.free, &before.library)
+            && placed(self) == placed(before)
     }
 
     /// The row, without what others would refuse it for: what is too long or too much is left out.
@@ -108,6 +121,10 @@ impl OwnRow {
             None => Some(now),
             Some((published, _)) if *published == self.body => None,
             Some((published, _)) if self.body.is_urgent_after(published) => Some(ready_at),
+            // A node that only wishes for a track is likely to be attached soon, and then says both.
+            Some((published, _)) if self.body.only_wishes_after(published) => {
+                Some(self.due.unwrap_or(now + interval).max(ready_at))
+            }
             Some((_, at)) => Some((*at + interval).max(ready_at)),
         };
     }

@@ -58,6 +58,15 @@ pub struct PeerTable {
     revision: u64,
 }
 
+/// What became of a peer when its row was merged.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Merged {
+    pub(crate) before: Option<Status>,
+    /// A new incarnation began.
+    pub(crate) reborn: bool,
+    pub(crate) after: Option<Status>,
+}
+
 /// Dead rows that a draw of a live one passes over.
 const PASSED_MAX: usize = 64;
 
@@ -149,10 +158,20 @@ impl PeerTable {
 
     /// Merges an op that is a row. Returns whether it was news.
     pub fn merge_row(&mut self, now: Instant, signed: SignedOp) -> bool {
-        let Some(peer) = signed.row().map(|row| row.peer) else {
-            return false;
-        };
-        self.change(now, peer, |entry| entry.take_row(signed))
+        let peer = signed.row().map(|row| row.peer);
+        peer.is_some_and(|peer| self.change(now, peer, |entry| entry.take_row(signed)))
+    }
+
+    /// Merges an op that is the row of a peer, and says what that changed.
+    pub(crate) fn take_row(&mut self, now: Instant, peer: PeerId, signed: SignedOp) -> Merged {
+        let mut merged = Merged::default();
+        self.change(now, peer, |entry| {
+            let (before, known) = (entry.status(), entry.row_version());
+            let news = entry.take_row(signed);
+            merged = Merged { before, reborn: known.0 < entry.row_version().0, after: entry.status() };
+            news
+        });
+        merged
     }
 
     /// Merges an op that is a death certificate. Returns whether it was news. `spare`: a live peer

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use banyan_gossip::{PeerId, Role, Row};
+use banyan_gossip::{PeerId, Role, Row, TrackEntry};
 
 use crate::{
     Context, DetachReason, Event, MoveReason, Source, StuckReason, Tree,
@@ -197,12 +197,12 @@ impl Tree {
         let Some(row) = cx.peers.live(&peer) else {
             return cx.links.linked(&peer);
         };
-        let Some(entry) = row.tracks.get(&self.track) else {
-            return false;
-        };
-        let depth = entry.depth.unwrap_or(0);
+        // Whose row says nothing of the track may have come to it after the row.
+        let entry = row.tracks.get(&self.track);
+        let depth = entry.and_then(|entry| entry.depth).unwrap_or(0);
         let fits = usize::from(depth) + 1 + usize::from(self.height()) <= usize::from(self.config.max_depth);
-        let hosts = row.capacity > 0 && (entry.role == Role::Member || entry.free > 0 || row.free > 0);
+        let takes = |entry: &TrackEntry| entry.role == Role::Member || entry.free > 0 || row.free > 0;
+        let hosts = row.capacity > 0 && entry.is_none_or(takes);
         let wish = Wish { source, repair: true, deepest: u8::MAX, avoid: None, desperate: true };
         let chain = self.with_query(now, cx, wish, |query| choice::chain(query, peer));
         fits && hosts && depth <= attempt.deepest && chain != Chain::Below

@@ -2,39 +2,53 @@
 
 use std::{cmp::Ordering, time::Instant};
 
-use super::Gossip;
+use super::{Gossip, push::mark};
 use crate::{
     PeerId, Presence, Row,
     io::{Applied, Event, Output, Reason},
     message::Message,
-    op::{INCARNATION_MAX, Op, OpId, SignedOp},
-    table::{Entry, Status},
+    op::{INCARNATION_MAX, Op, SignedOp},
+    table::{Entry, Merged, Status},
 };
 
 impl Gossip {
     /// Takes an op, and passes it on if it is news.
     pub fn apply(&mut self, now: Instant, from: Option<PeerId>, signed: SignedOp) -> Applied {
-        let op = match signed.read() {
-            Ok(op) => op,
-            Err(reason) => return Applied::Rejected(reason),
-        };
-        let id = op.id();
+        match signed.read() {
+            Ok(op) => self.apply_marked(now, from, op, &signed, mark(self.salt, &op.id())),
+            Err(reason) => Applied::Rejected(reason),
+        }
+    }
+
+    /// Takes the ops of a message.
+    pub(super) fn apply_all(&mut self, now: Instant, from: PeerId, ops: &[SignedOp]) {
+        // A crowd's ops lie anywhere in memory. Looked up in a row, they are fetched side by side.
+        let readable = ops.iter().filter_map(|signed| Some((signed, signed.op()?)));
+        let marked: Vec<_> = readable.map(|(signed, op)| (signed, op, mark(self.salt, &op.id()))).collect();
+        std::hint::black_box(marked.iter().filter(|(_, _, mark)| self.push.has_heard(*mark)).count());
+        for (signed, op, mark) in marked {
+            self.apply_marked(now, Some(from), op, signed, mark);
+        }
+    }
+
+    fn apply_marked(&mut self, now: Instant, from: Option<PeerId>, op: &Op, signed: &SignedOp, mark: u64) -> Applied {
+        let author = op.id().author;
         // Most of what comes in is a copy, and most copies end here. Who introduces itself may have been
         // heard of and not have got a place in a table that is full.
-        let copy = from != Some(id.author) && self.push.has_heard(&id);
-        let applied = if copy { Applied::AlreadySeen } else { self.take(now, from, op, &signed) };
+        let copy = from != Some(author) && self.push.has_heard(mark);
+        let applied = if copy { Applied::AlreadySeen } else { self.take(now, from, op, signed) };
         if let Some(from) = from {
-            self.judge_feed(now, from, &id, applied);
+            self.judge_feed(now, from, &author, mark, applied);
         }
         applied
     }
 
     /// Prunes a link that brings what enough others have brought, and grafts one that brings by
     /// anti-entropy what the others should have pushed.
-    fn judge_feed(&mut self, now: Instant, from: PeerId, id: &OpId, applied: Applied) {
+    fn judge_feed(&mut self, now: Instant, from: PeerId, author: &PeerId, mark: u64, applied: Applied) {
         match applied {
-            Applied::Applied if self.push.on_first(now, &from, id) => self.graft(from),
-            Applied::AlreadySeen | Applied::Stale if self.push.on_copy(now, &from, id, self.config.feeds) => {
+            Applied::Applied if self.push.on_first(now, &from, author, mark) => self.graft(from),
+            Applied::AlreadySeen | Applied::Stale if self.push.on_copy(now, &from, author, mark, self.config.feeds) => {
                 self.send(from, Message::Prune);
             }
             _ => {}
@@ -55,7 +69,7 @@ impl Gossip {
         if !signed.is_signed_by(&author, &self.config.mesh, &*self.keys) {
             return Applied::Rejected(Reason::BadSignature);
         }
-        if from.is_some() && !self.rates.take(now, author, self.config.author_rate) {
+        if from.is_some() && !self.rates.take(now, &author, self.config.author_rate) {
             return Applied::Rejected(Reason::RateLimited);
         }
         if self.lacks_room_for(op) {
@@ -128,14 +142,12 @@ impl Gossip {
 
     pub(super) fn take_row(&mut self, now: Instant, row: &Row, signed: &SignedOp) {
         let (peer, incarnation) = (row.peer, row.incarnation);
-        let before = self.table.status(&peer);
-        let reborn = self.table.entry(&peer).is_some_and(|entry| entry.row_version().0 < incarnation);
-        self.table.merge_row(now, signed.clone());
+        let Merged { before, reborn, after } = self.table.take_row(now, peer, signed.clone());
         if reborn {
             self.suspicions.forget(&peer);
         }
         let live_before = before.is_some_and(Status::is_live);
-        match self.table.status(&peer) {
+        match after {
             Some(Status::Left) if live_before => {
                 self.suspicions.forget(&peer);
                 self.event(Event::Left { peer });

@@ -35,22 +35,31 @@ struct Link {
     pruned: Option<Instant>,
 }
 
+/// An op that waits to go out.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) author: PeerId,
+    /// See [`mark`].
+    pub(super) mark: u64,
+    pub(super) op: SignedOp,
+}
+
 /// The links and what waits to go out over them.
 #[derive(Debug)]
 pub(super) struct Push {
     links: BTreeMap<PeerId, Link>,
     /// The seats of the links that are not pruned.
     feeding: u64,
-    pending: VecDeque<(OpId, SignedOp)>,
+    pending: VecDeque<News>,
     heard: Heard,
     due: Option<Instant>,
     last: Option<Instant>,
 }
 
 impl Push {
-    /// No links yet. The salt is secret.
-    pub(super) fn new(salt: u64) -> Self {
-        let heard = Heard { salt, places: Vec::new() };
+    /// No links yet.
+    pub(super) fn new() -> Self {
+        let heard = Heard { places: Vec::new() };
         Self { links: BTreeMap::new(), feeding: 0, pending: VecDeque::new(), heard, due: None, last: None }
     }
 
@@ -96,29 +105,29 @@ impl Push {
     }
 
     /// Whether a link brought an op lately that was news.
-    pub(super) fn has_heard(&self, id: &OpId) -> bool {
-        self.heard.by(id).is_some()
+    pub(super) fn has_heard(&self, mark: u64) -> bool {
+        self.heard.by(mark).is_some()
     }
 
     /// A link brought an op that was news. Returns whether it was pruned long ago: then those who
     /// feed this node should have brought it before.
-    pub(super) fn on_first(&mut self, now: Instant, from: &PeerId, id: &OpId) -> bool {
-        self.heard.insert(id);
-        let Some(link) = self.links.get(from).filter(|_| id.author != *from) else {
+    pub(super) fn on_first(&mut self, now: Instant, from: &PeerId, author: &PeerId, mark: u64) -> bool {
+        self.heard.insert(mark);
+        let Some(link) = self.links.get(from).filter(|_| author != from) else {
             return false;
         };
-        self.heard.bring(id, link.seat);
+        self.heard.bring(mark, link.seat);
         link.pruned.is_some_and(|at| now.saturating_duration_since(at) > IN_FLIGHT)
     }
 
     /// A link brought an op that was known. Returns whether to prune it, at most once until
     /// [`Push::graft`]: `feeds` others that feed this node brought it before. An author is no
     /// bringer of what it wrote.
-    pub(super) fn on_copy(&mut self, now: Instant, from: &PeerId, id: &OpId, feeds: usize) -> bool {
-        let Some(link) = self.links.get(from).filter(|_| id.author != *from) else {
+    pub(super) fn on_copy(&mut self, now: Instant, from: &PeerId, author: &PeerId, mark: u64, feeds: usize) -> bool {
+        let Some(link) = self.links.get(from).filter(|_| author != from) else {
             return false;
         };
-        let before = self.heard.bring(id, link.seat) & self.feeding & !link.seat;
+        let before = self.heard.bring(mark, link.seat) & self.feeding & !link.seat;
         let prune = link.pruned.is_none() && before.count_ones() as usize >= feeds;
         if prune {
             self.prune(now, from);
@@ -157,11 +166,11 @@ impl Push {
     // --- News --------------------------------------------------------------------------------
 
     /// Something is to go out: at once after a pause, else together with what else comes.
-    pub(super) fn queue(&mut self, now: Instant, coalesce: Duration, id: OpId, op: SignedOp) {
+    pub(super) fn queue(&mut self, now: Instant, coalesce: Duration, news: News) {
         if self.pending.len() == PENDING_MAX {
             self.pending.pop_front();
         }
-        self.pending.push_back((id, op));
+        self.pending.push_back(news);
         let earliest = self.last.map_or(now, |last| (last + coalesce).max(now));
         self.due.get_or_insert(earliest);
     }
@@ -183,15 +192,16 @@ impl Push {
         }
         (self.due, self.last) = (None, Some(now));
         let pending = std::mem::take(&mut self.pending);
-        let brought: Vec<u64> = pending.iter().map(|(id, _)| self.heard.by(id).unwrap_or(0)).collect();
-        let wants = |peer: &PeerId, link: &Link, id: &OpId, brought: u64| {
-            id.author == *me || (!link.silenced && id.author != *peer && brought & link.seat == 0)
+        let brought: Vec<u64> = pending.iter().map(|news| self.heard.by(news.mark).unwrap_or(0)).collect();
+        let own = pending.iter().any(|news| news.author == *me);
+        let wanted = |(peer, link): (&PeerId, &Link)| {
+            let wants = |(news, brought): &(&News, &u64)| {
+                news.author == *me || (!link.silenced && news.author != *peer && *brought & link.seat == 0)
+            };
+            let wanted = pending.iter().zip(&brought).filter(wants);
+            (*peer, wanted.map(|(news, _)| news.op.clone()).collect())
         };
-        let news = |(peer, link): (&PeerId, &Link)| {
-            let wanted = pending.iter().zip(&brought).filter(|((id, _), brought)| wants(peer, link, id, **brought));
-            (*peer, wanted.map(|((_, op), _)| op.clone()).collect())
-        };
-        self.links.iter().map(news).collect()
+        self.links.iter().filter(|(_, link)| own || !link.silenced).map(wanted).collect()
     }
 }
 
@@ -199,21 +209,18 @@ impl Push {
 /// place to a later one; then it may come in, or go out, once more than it need.
 #[derive(Debug)]
 struct Heard {
-    salt: u64,
     /// By mark; taken when the first op comes.
     places: Vec<(u64, u64)>,
 }
 
 impl Heard {
-    fn insert(&mut self, id: &OpId) {
-        let mark = mark(self.salt, id);
+    fn insert(&mut self, mark: u64) {
         self.places.resize(HEARD_MAX, (0, 0));
         self.places[place(mark)] = (mark, 0);
     }
 
     /// A link brought it. Returns who did before.
-    fn bring(&mut self, id: &OpId, seat: u64) -> u64 {
-        let mark = mark(self.salt, id);
+    fn bring(&mut self, mark: u64, seat: u64) -> u64 {
         match self.places.get_mut(place(mark)) {
             Some((known, by)) if *known == mark => std::mem::replace(by, *by | seat),
             _ => 0,
@@ -221,8 +228,7 @@ impl Heard {
     }
 
     /// Who brought it; `None` if it is not remembered.
-    fn by(&self, id: &OpId) -> Option<u64> {
-        let mark = mark(self.salt, id);
+    fn by(&self, mark: u64) -> Option<u64> {
         self.places.get(place(mark)).filter(|(known, _)| *known == mark).map(|(_, by)| *by)
     }
 
@@ -251,36 +257,43 @@ mod tests {
 
     const OP: OpId = OpId { author: PeerId::from_key_bytes([200; 32]), incarnation: 1, version: 1 };
 
+    fn of(id: &OpId) -> u64 {
+        mark(7, id)
+    }
+
     #[test]
     fn links_beyond_the_seats_are_never_pruned_and_a_seat_is_taken_again() {
         let now = Instant::now();
-        let mut push = Push::new(7);
+        let mut push = Push::new();
         (0..70).for_each(|index| push.add_link(peer(index)));
-        assert!(!push.has_heard(&OP));
-        assert!(!push.on_first(now, &peer(69), &OP));
-        assert!(push.has_heard(&OP));
+        assert!(!push.has_heard(of(&OP)));
+        assert!(!push.on_first(now, &peer(69), &OP.author, of(&OP)));
+        assert!(push.has_heard(of(&OP)));
         // Those without a seat count for nothing.
-        assert!(!push.on_copy(now, &peer(68), &OP, 1));
-        assert!(!push.on_copy(now, &peer(0), &OP, 1));
-        assert!(push.on_copy(now, &peer(1), &OP, 1));
+        assert!(!push.on_copy(now, &peer(68), &OP.author, of(&OP), 1));
+        assert!(!push.on_copy(now, &peer(0), &OP.author, of(&OP), 1));
+        assert!(push.on_copy(now, &peer(1), &OP.author, of(&OP), 1));
         // Who gets the seat of another did not bring what that one brought.
         assert!(push.remove_link(&peer(0)));
         push.add_link(peer(100));
-        assert!(!push.on_copy(now, &peer(2), &OP, 1));
-        assert!(push.on_copy(now, &peer(3), &OP, 1));
+        assert!(!push.on_copy(now, &peer(2), &OP.author, of(&OP), 1));
+        assert!(push.on_copy(now, &peer(3), &OP.author, of(&OP), 1));
     }
 
     #[test]
     fn news_by_a_link_pruned_long_ago_is_what_others_should_have_pushed() {
         let now = Instant::now();
-        let mut push = Push::new(7);
+        let mut push = Push::new();
         (1..3).for_each(|index| push.add_link(peer(index)));
-        push.on_first(now, &peer(1), &OP);
-        assert!(push.on_copy(now, &peer(2), &OP, 1));
+        push.on_first(now, &peer(1), &OP.author, of(&OP));
+        assert!(push.on_copy(now, &peer(2), &OP.author, of(&OP), 1));
         let next = |version| OpId { version, ..OP };
-        assert!(!push.on_first(now, &peer(2), &next(2)), "it was under way");
-        assert!(!push.on_first(now + 2 * IN_FLIGHT, &peer(1), &next(3)));
-        assert!(push.on_first(now + 2 * IN_FLIGHT, &peer(2), &next(4)));
-        assert!(!push.on_first(now + 2 * IN_FLIGHT, &peer(2), &OpId { author: peer(2), ..OP }), "its own");
+        assert!(!push.on_first(now, &peer(2), &OP.author, of(&next(2))), "it was under way");
+        assert!(!push.on_first(now + 2 * IN_FLIGHT, &peer(1), &OP.author, of(&next(3))));
+        assert!(push.on_first(now + 2 * IN_FLIGHT, &peer(2), &OP.author, of(&next(4))));
+        assert!(
+            !push.on_first(now + 2 * IN_FLIGHT, &peer(2), &peer(2), of(&OpId { author: peer(2), ..OP })),
+            "its own"
+        );
     }
 }

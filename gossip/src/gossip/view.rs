@@ -5,19 +5,23 @@
 
 use std::time::Instant;
 
-use super::{Gossip, push::mark};
+use super::{Gossip, push::mark, versions::version_of};
 use crate::{
-    PeerId, Presence, Role, Row, TrackEntry,
+    PeerId, Presence, Role, Row, TrackEntry, TrackName,
     io::Applied,
     mix::{mix, mix_peer},
-    op::{Op, SignedOp},
-    table::Entry,
+    op::{Claim, Op, SignedOp},
+    table::Publication,
 };
 
 /// One in so many newcomers that are neither linked nor useful gets a place.
 const LUCKY: u8 = 16;
+/// What is noted of a dead incarnation: no row of it is news.
+const DEAD: u32 = u32::MAX;
 /// Rows looked at to find one that may go.
 const PROBES_MAX: usize = 32;
+/// Peers that could feed this node may take one place in so many, a track, before others.
+const FEEDERS: usize = 4;
 
 impl Gossip {
     /// Whether the table is full. This node's own row is not counted.
@@ -27,53 +31,62 @@ impl Gossip {
 
     /// Whether an op about a peer outside is news: each copy would be again, and go round for ever.
     pub(super) fn is_news_outside(&self, op: &Op) -> Applied {
-        let wanted = matches!(op, Op::Row(row) if self.is_wanted(row));
-        if !wanted && self.passed_on.contains(self.mark(op)) { Applied::AlreadySeen } else { Applied::Applied }
+        let known = |peer| self.outside.newest(peer).unwrap_or_default();
+        match op {
+            Op::Row(row) => {
+                let (row_is, known) = ((row.incarnation, version_of(row.version)), known(&row.peer));
+                // What was passed on when it was of no use may get a place now.
+                let wanted = row_is == known && self.is_wanted(row);
+                if row_is > known || wanted { Applied::Applied } else { Applied::AlreadySeen }
+            }
+            Op::Death(claim) if known(&claim.suspect) >= (claim.suspect_incarnation, DEAD) => Applied::AlreadySeen,
+            Op::Suspicion(_) if self.passed_on.contains(mark(self.salt, &op.id())) => Applied::AlreadySeen,
+            Op::Death(_) | Op::Suspicion(_) => Applied::Applied,
+        }
     }
 
     /// Takes an op about a peer outside: its row may get a place.
     pub(super) fn take_outside(&mut self, now: Instant, op: &Op, signed: &SignedOp) {
-        let first = self.passed_on.insert(self.mark(op)) && self.is_worth_telling(op);
-        if let Op::Row(row) = op
-            && self.make_room(row)
-        {
-            self.take_row(now, row, signed);
-        }
+        let first = match op {
+            Op::Row(row) => {
+                let first = self.outside.note(&row.peer, row.incarnation, version_of(row.version));
+                if self.make_room(row) {
+                    self.take_row(now, row, signed);
+                }
+                first
+            }
+            Op::Death(claim) => self.outside.note(&claim.suspect, claim.suspect_incarnation, DEAD),
+            Op::Suspicion(claim) => self.passed_on.insert(mark(self.salt, &op.id())) && self.is_among_the_first(claim),
+        };
         if first {
             self.push_later(now, signed);
         }
     }
 
     /// Of several accusers a few are enough.
-    fn is_worth_telling(&mut self, op: &Op) -> bool {
-        let Op::Suspicion(claim) = op else {
-            return true;
-        };
+    fn is_among_the_first(&mut self, claim: &Claim) -> bool {
         let suspect = mix_peer(self.salt, &claim.suspect);
         let mut accusers = 0..=u64::from(self.config.suspicion.confirmations);
         accusers.any(|nth| self.passed_on.insert(mix(suspect, [claim.suspect_incarnation, nth, 1])))
-    }
-
-    /// By what it is remembered that an op was passed on: of several certificates of a death one
-    /// is enough.
-    fn mark(&self, op: &Op) -> u64 {
-        match op {
-            Op::Death(claim) => mix(mix_peer(self.salt, &claim.suspect), [claim.suspect_incarnation]),
-            Op::Row(_) | Op::Suspicion(_) => mark(self.salt, &op.id()),
-        }
     }
 
     fn is_wanted(&self, row: &Row) -> bool {
         row.presence == Presence::Alive && (self.push.is_linked(&row.peer) || self.is_useful(row))
     }
 
-    /// Whether it could feed this node, or says what there is to follow, now or later: an origin says so
-    /// once, and nobody would tell a node that begins to follow after that.
+    /// Whether it says what there is to follow, now or later (an origin says so once, and nobody would
+    /// tell a node that begins to follow after that), or could feed this node, which has not enough such.
     fn is_useful(&self, row: &Row) -> bool {
-        let feeds = |entry: &TrackEntry| entry.depth.is_some() && entry.free > 0;
-        row.tracks.iter().any(|(track, entry)| {
-            entry.role != Role::Member || (feeds(entry) && self.own.body.tracks.contains_key(track))
-        })
+        row.tracks.iter().any(|(track, entry)| entry.role != Role::Member || self.lacks_feeders(row.peer, track, entry))
+    }
+
+    fn lacks_feeders(&self, peer: PeerId, track: &TrackName, entry: &TrackEntry) -> bool {
+        let enough = |known: &Publication| known.candidates() >= self.config.table_rows_max / FEEDERS;
+        let known = || self.table.publication(track, entry.epoch, entry.publisher(peer)?);
+        entry.depth.is_some()
+            && entry.free > 0
+            && self.own.body.tracks.contains_key(track)
+            && !known().is_some_and(enough)
     }
 
     /// Whether a newcomer gets a place. If so another has gone, unless the newcomer is linked and
@@ -86,8 +99,8 @@ impl Gossip {
         let Some(victim) = self.draw_victim(wanted) else {
             return self.push.is_linked(&row.peer);
         };
-        if let Some(op) = self.table.entry(&victim).and_then(Entry::signed_row).and_then(SignedOp::op) {
-            self.passed_on.insert(self.mark(op));
+        if let Some(row) = self.table.row(&victim) {
+            self.outside.note(&victim, row.incarnation, version_of(row.version));
         }
         self.suspicions.forget(&victim);
         self.table.remove(&victim);

@@ -35,6 +35,12 @@ impl Publication {
         self.attached
     }
 
+    /// Rows with a slot free.
+    #[must_use]
+    pub fn candidates(&self) -> usize {
+        self.candidates.len()
+    }
+
     /// The least depth from this one on at which somebody has a slot free.
     #[must_use]
     pub fn depth_from(&self, depth: u8) -> Option<u8> {

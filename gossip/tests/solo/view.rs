@@ -14,6 +14,8 @@ use crate::kit::{
 };
 
 const ROWS_MAX: usize = 20;
+/// Of them those that are kept for peers that could feed this one.
+const FEEDERS: usize = ROWS_MAX / 4;
 
 fn small(index: u16, now: Instant) -> Gossip {
     machine_with(index, 1, Config { table_rows_max: ROWS_MAX, ..config() }, now)
@@ -59,17 +61,19 @@ fn who_is_of_use_has_a_place_in_a_full_table() {
     for index in 200..210 {
         a.apply(now, None, feeder(index));
     }
-    assert_eq!(held(&a, 200..210), 10);
+    assert!(held(&a, 200..210) >= FEEDERS);
     for index in 300..600 {
         a.apply(now, None, row(index, 1, 1));
     }
-    assert_eq!(held(&a, 200..210), 10);
+    // One of more than enough may go, and the next that comes gets its place.
+    assert!(held(&a, 200..210) >= FEEDERS - 1);
     assert!(held(&a, 300..600) > 0, "a sample of the others");
-    // More of use than there are places: the table keeps its bound.
+    // More of use than there are places: the table keeps its bound, and room for others.
     for index in 700..800 {
         a.apply(now, None, feeder(index));
     }
-    assert_eq!((held(&a, 700..800) + held(&a, 200..210), a.table().live_len()), (ROWS_MAX, ROWS_MAX + 1));
+    assert_eq!(a.table().live_len(), ROWS_MAX + 1);
+    assert!((FEEDERS..ROWS_MAX).contains(&(held(&a, 700..800) + held(&a, 200..210))));
 }
 
 #[test]

@@ -19,7 +19,10 @@ impl Rows {
 
 impl World {
     pub(super) fn check_row(&mut self, observer: u32, peer: &PeerId) {
-        let Some(subject) = host_of(self, peer).filter(|_| self.options.strict) else {
+        if !self.options.strict {
+            return;
+        }
+        let Some(subject) = host_of(self, peer) else {
             return;
         };
         let row = self.mesh(observer).and_then(|mesh| mesh.table().row(peer)).map(|row| (row.incarnation, row.version));

@@ -36,6 +36,8 @@ pub(crate) struct Checks {
     /// Hosts that lie: what others believe of them proves nothing.
     pub(crate) liars: std::collections::BTreeSet<u32>,
     pub(crate) ledger: Ledger,
+    /// The host at which the last comparison of tables ended.
+    table_amiss: std::cell::Cell<u32>,
 }
 
 impl Checks {

@@ -1,24 +1,29 @@
 //! After healing, all tables say the same, within their bounds.
 
-use std::collections::BTreeMap;
-
-use banyan_gossip::{PeerId, Row};
+use banyan_gossip::Row;
 use banyan_node::mesh::Mesh;
 
-use crate::world::World;
+use crate::{
+    host::Host,
+    world::{World, host_of},
+};
 
 impl World {
     /// What keeps the tables from being equal; `Ok` if nothing does. A node with more peers than its
     /// table holds has a part of them, each as it is now.
     pub fn tables_equal(&self) -> Result<(), String> {
-        let own: BTreeMap<PeerId, (u64, u64)> = self
-            .running()
-            .filter_map(|(_, mesh)| {
-                let row = mesh.table().row(&mesh.me())?;
-                Some((row.peer, (row.incarnation, row.version)))
-            })
-            .collect();
-        for (host, mesh) in self.running() {
+        let version = |host: &Host| {
+            let mesh = host.mesh()?;
+            let row = mesh.table().row(&mesh.me())?;
+            Some((row.incarnation, row.version))
+        };
+        let own: Vec<Option<(u64, u64)>> = self.hosts.iter().map(version).collect();
+        let count = own.iter().flatten().count();
+        // Where something was amiss the last time it is likely to be still.
+        let first = self.checks.table_amiss.get();
+        let (before, after): (Vec<_>, Vec<_>) = self.running().partition(|(host, _)| *host < first);
+        for (host, mesh) in after.into_iter().chain(before) {
+            self.checks.table_amiss.set(host);
             let row = mesh.table().row(&mesh.me());
             if !row.is_some_and(|row| says_what_is(row, mesh)) {
                 return Err(format!("host {host} does not say what it is"));
@@ -27,17 +32,16 @@ impl World {
             let mut live = 0;
             for row in table.iter_live() {
                 live += 1;
-                let name = self.name(&row.peer);
-                match own.get(&row.peer) {
-                    None => return Err(format!("host {host} thinks that {name} is there")),
-                    Some(current) if *current != (row.incarnation, row.version) => {
-                        return Err(format!("host {host} has an old row of {name}"));
+                match host_of(self, &row.peer).and_then(|of| own[of as usize]) {
+                    None => return Err(format!("host {host} thinks that {} is there", self.name(&row.peer))),
+                    Some(current) if current != (row.incarnation, row.version) => {
+                        return Err(format!("host {host} has an old row of {}", self.name(&row.peer)));
                     }
                     Some(_) => {}
                 }
             }
-            if live < own.len().min(most) {
-                return Err(format!("host {host} knows {live} of {}", own.len()));
+            if live < count.min(most) {
+                return Err(format!("host {host} knows {live} of {count}"));
             }
         }
         Ok(())
