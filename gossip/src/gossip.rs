@@ -336,7 +336,10 @@ impl Gossip {
 
     /// Forgets tombstones whose life is over, and the oldest of more than twice the live rows.
     fn bury(&mut self, now: Instant) {
-        self.table.forget(now, self.config.tombstone_life);
+        if self.table.forget(now, self.config.tombstone_life) {
+            // A peer that was forgotten may come back with the very row that was heard of it then.
+            self.push.forget_heard();
+        }
     }
 }
 

@@ -231,15 +231,18 @@ impl PeerTable {
         }
     }
 
-    /// Forgets tombstones of this age, and the oldest of those that are too many.
-    pub(crate) fn forget(&mut self, now: Instant, age: Duration) {
+    /// Forgets tombstones of this age, and the oldest of those that are too many. Returns whether
+    /// there were any.
+    pub(crate) fn forget(&mut self, now: Instant, age: Duration) -> bool {
+        let before = self.len();
         while let Some((at, peer)) = self.derived.graves.oldest() {
             let (tombstones, most) = self.tombstones();
             if tombstones <= most && now.saturating_duration_since(at) < age {
-                return;
+                break;
             }
             self.remove(&peer);
         }
+        self.len() < before
     }
 
     /// The sum over all entries that are shared.

@@ -109,6 +109,11 @@ impl Push {
         self.heard.by(mark).is_some()
     }
 
+    /// Nothing was heard lately.
+    pub(super) fn forget_heard(&mut self) {
+        self.heard.places.fill((0, 0));
+    }
+
     /// A link brought an op that was news. Returns whether it was pruned long ago: then those who
     /// feed this node should have brought it before.
     pub(super) fn on_first(&mut self, now: Instant, from: &PeerId, author: &PeerId, mark: u64) -> bool {

@@ -62,7 +62,7 @@ fn random_table(seed: u64) -> PeerTable {
             2 => table.unspare(now, peer(index)),
             3 if rng.bool() => table.remove(&peer(index)),
             4 => table.hush(now, Duration::from_secs(10)),
-            5 => table.forget(now, Duration::from_secs(20)),
+            5 => drop(table.forget(now, Duration::from_secs(20))),
             _ => drop(table.merge_row(now, random_row(&mut rng, index))),
         }
     }

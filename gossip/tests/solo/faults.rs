@@ -246,3 +246,16 @@ fn one_author_cannot_flood_the_mesh_and_the_others_still_get_through_e3() {
     assert!(matches!(apply(50, burst + 1), Applied::Rejected(_)));
     assert_eq!(apply(51, 1), Applied::Applied);
 }
+
+#[test]
+fn who_was_dead_for_so_long_that_it_was_forgotten_may_come_back_with_its_old_row_c8() {
+    let now = Instant::now();
+    let mut a = machine(1, now);
+    a.handle_input(now, Input::LinkUp { peer: peer(2) });
+    assert_eq!(a.apply(now, Some(peer(2)), row(50, 1, 1)), Applied::Applied);
+    assert_eq!(a.apply(now, Some(peer(2)), death(2, 1, 50, 1)), Applied::Applied);
+    let later = now + 2 * config().tombstone_life;
+    a.handle_timeout(later);
+    assert_eq!(a.table().status(&peer(50)), None);
+    assert_eq!(a.apply(later, Some(peer(2)), row(50, 1, 1)), Applied::Applied);
+}
