@@ -48,7 +48,7 @@ pub(crate) enum Phase {
     Connecting { peer: PeerId, until: Instant },
     /// An answer is awaited.
     Asked { peer: PeerId, request: u64, until: Instant },
-    /// A slot is reserved, the data stream is being opened.
+    /// A slot is reserved, the data stream is being opened, or on trial.
     Opening(Box<Opening>),
 }
 
@@ -63,6 +63,9 @@ pub(crate) struct Opening {
     pub(crate) siblings: Vec<PeerId>,
     pub(crate) settings: LinkSettings,
     pub(crate) deadline: Instant,
+    /// When its stream opened, if the former parent may still speak up: until then this one is on
+    /// trial. Both feed this node, and whatever comes twice is dropped.
+    pub(crate) trial: Option<Instant>,
 }
 
 /// Most hints kept.
@@ -147,6 +150,7 @@ impl Tree {
         match &mut attempt.phase {
             Phase::Waiting { .. } => self.next_try(now, cx),
             Phase::Asked { until, .. } => *until = (*until).min(now + self.config.repair_timeout + RTT_GRANT),
+            Phase::Opening(opening) if opening.trial.is_some() => self.adopt_parent(now, cx),
             Phase::Connecting { .. } | Phase::Opening(_) => {}
         }
     }
@@ -256,6 +260,8 @@ impl Tree {
         match self.upstream.attempt.as_mut() {
             Some(attempt) if attempt.phase.deadline() <= now => match attempt.phase {
                 Phase::Waiting { .. } => self.look(now, cx),
+                // The silent parent was neither heard nor lost: the other one feeds this node.
+                Phase::Opening(ref opening) if opening.trial.is_some() => self.adopt_parent(now, cx),
                 _ => self.fail_target(now, cx),
             },
             _ => {}

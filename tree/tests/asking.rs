@@ -237,6 +237,7 @@ fn height_goes_up_when_it_changes_a5() {
     assert!(solo.sent(peer(100), Message::Height { height: 0 }));
     // The one that was asked believes the height of the question, and is told better.
     solo.accepted_later(peer(11), &[ORIGIN, peer(11)], 8);
+    solo.input(Input::Lost { peer: peer(100) });
     assert!(solo.sent(peer(11), Message::Height { height: 0 }));
 }
 

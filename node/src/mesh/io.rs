@@ -1,6 +1,6 @@
 //! What goes into a mesh node and what comes out, and its numbers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use banyan_gossip::{Label, MeshName, PeerId, TrackName};
 
@@ -74,10 +74,14 @@ pub enum Input {
         /// The peer.
         peer: PeerId,
     },
-    /// Bytes came from a linked peer by another way than its control stream.
+    /// Bytes came from a linked peer on data streams.
     Heard {
         /// The peer.
         peer: PeerId,
+        /// When they came last.
+        at: Instant,
+        /// How many times since this was told before.
+        times: u32,
     },
     /// A message came over a link.
     Message {

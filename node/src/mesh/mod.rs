@@ -160,7 +160,11 @@ impl Mesh {
         match input {
             Input::LinkUp { peer, dialer, bootstrap } => self.on_link_up(now, peer, dialer, bootstrap),
             Input::LinkDown { peer } => self.on_link_down(now, peer),
-            Input::Heard { peer } => self.on_heard(now, peer),
+            Input::Heard { peer, at, times } => {
+                if self.links.heard_data(at.min(now), times, &peer) {
+                    self.all_trees(now, || banyan_tree::Input::Heard { peer });
+                }
+            }
             Input::Message { from, message } => self.on_message(now, from, message),
             Input::DialFailed { peer, unreachable } => {
                 self.connector.peer_failed(now, peer);

@@ -6,7 +6,6 @@
 use std::{
     io,
     sync::Arc,
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -14,7 +13,10 @@ use bytes::{Bytes, BytesMut};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{sleep_until, timeout};
 
-use super::line::{Line, SharedTrack};
+use super::{
+    activity::Activity,
+    line::{Line, SharedTrack},
+};
 use crate::relay::{
     Decoder, Feed, Frame, FrameError, Opening, OpeningFrom, Pull, Track, TrackConfig,
     feed::{self, NotAnAck},
@@ -89,7 +91,7 @@ pub(crate) async fn feed(
     line: Arc<Line>,
     from: OpeningFrom,
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    activity: Arc<AtomicBool>,
+    activity: Arc<Activity>,
 ) -> DataError {
     let feed = Feed::new(Instant::now(), &mut line.lock(), line.epoch, from.into());
     let reader = Reader { line: Arc::clone(&line), name: feed.reader() };
@@ -192,7 +194,7 @@ async fn read_acks(
     line: &Line,
     reader: ReaderId,
     mut stream: impl AsyncRead + Unpin,
-    activity: &AtomicBool,
+    activity: &Activity,
 ) -> Result<(), DataError> {
     let mut decoder = Decoder::default();
     let mut buffer = BytesMut::new();
@@ -202,7 +204,7 @@ async fn read_acks(
         if length == 0 {
             return Err(DataError::Closed);
         }
-        activity.store(true, Ordering::Relaxed);
+        activity.note();
         buffer.extend_from_slice(&chunk[..length]);
         let mut acked = None;
         while let Some(frame) = decoder.decode(&mut buffer)? {
@@ -231,7 +233,7 @@ pub(crate) async fn pull(
     config: TrackConfig,
     opening: (u64, u64),
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    activity: Arc<AtomicBool>,
+    activity: Arc<Activity>,
     events: impl PullEvents,
 ) -> DataError {
     match try_pull(&shared, config, opening, stream, activity, events).await {
@@ -247,7 +249,7 @@ async fn try_pull(
     config: TrackConfig,
     (ticket, epoch): (u64, u64),
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    activity: Arc<AtomicBool>,
+    activity: Arc<Activity>,
     mut events: impl PullEvents,
 ) -> Result<Never, DataError> {
     let from = shared.lock().epochs.start_of(epoch).into();
@@ -303,7 +305,7 @@ fn take_frames<S: AsyncRead + Unpin>(
 /// The frames that a parent sends.
 struct Frames<S> {
     stream: S,
-    activity: Arc<AtomicBool>,
+    activity: Arc<Activity>,
     decoder: Decoder,
     buffer: BytesMut,
     /// Bytes to ask for with the next read.
@@ -311,7 +313,7 @@ struct Frames<S> {
 }
 
 impl<S: AsyncRead + Unpin> Frames<S> {
-    fn new(stream: S, activity: Arc<AtomicBool>) -> Self {
+    fn new(stream: S, activity: Arc<Activity>) -> Self {
         Self { stream, activity, decoder: Decoder::default(), buffer: BytesMut::new(), room: READ_BYTES_MIN }
     }
 
@@ -349,7 +351,7 @@ impl<S: AsyncRead + Unpin> Frames<S> {
         if read? == 0 {
             return Err(DataError::Closed);
         }
-        self.activity.store(true, Ordering::Relaxed);
+        self.activity.note();
         Ok(())
     }
 }

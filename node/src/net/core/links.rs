@@ -1,10 +1,7 @@
 //! The links of the node: dialling, greeting, one link a pair.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Instant,
 };
 
@@ -14,6 +11,7 @@ use super::{Core, FromTask};
 use crate::{
     mesh::{self, Control, Session, supersedes},
     net::{
+        activity::Activity,
         control::{self, FromLink, Hello, Outbox},
         data,
         host::{ConnectionId, DialFailure, HostEvent, Multiaddr, Protocol, Stream},
@@ -27,8 +25,8 @@ pub(crate) struct LinkHandle {
     connection: ConnectionId,
     session: Session,
     outbox: Outbox,
-    /// Set by data streams of the peer whenever bytes come from it.
-    pub(super) activity: Arc<AtomicBool>,
+    /// What came on data streams of the peer.
+    pub(super) activity: Arc<Activity>,
 }
 
 /// A connection that has been greeted.
@@ -221,9 +219,9 @@ impl Core {
     }
 
     pub(super) fn note_activity(&mut self, now: Instant) {
-        let heard = self.links.iter().filter(|(_, link)| link.activity.swap(false, Ordering::Relaxed));
-        for peer in heard.map(|(peer, _)| *peer).collect::<Vec<_>>() {
-            self.mesh.handle_input(now, mesh::Input::Heard { peer });
+        let heard = self.links.iter().filter_map(|(peer, link)| Some((*peer, link.activity.take()?)));
+        for (peer, (at, times)) in heard.collect::<Vec<_>>() {
+            self.mesh.handle_input(now, mesh::Input::Heard { peer, at, times });
         }
     }
 
