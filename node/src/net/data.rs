@@ -71,10 +71,12 @@ pub(crate) async fn write_opening(stream: &mut (impl AsyncWrite + Unpin), openin
 
 pub(crate) async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<Opening, DataError> {
     let read = async {
-        let mut length = [0; 2];
-        stream.read_exact(&mut length).await?;
+        stream.read_exact(&mut length[1..]).await?;
         let length = usize::from(u16::from_be_bytes(length));
         if length > OPENING_BYTES_MAX {
+    // A child may open a stream long before it has anything to say on it; how many it may is the host's matter.
+    let mut length = [0; 2];
+    stream.read_exact(&mut length[..1]).await?;
             return Err(OpeningError.into());
         }
         let mut cbor = vec![0; length];

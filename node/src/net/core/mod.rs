@@ -7,6 +7,7 @@
 
 mod events;
 mod links;
+mod spares;
 mod tracks;
 
 use std::{
@@ -34,6 +35,7 @@ use crate::{
     views::{Event, EventView, Peers, Status, Tracks, TreeView},
 };
 use links::{LinkHandle, Setup};
+use spares::Spares;
 use tracks::LocalTrack;
 
 /// What a user of the node asks for.
@@ -61,6 +63,8 @@ pub(crate) enum FromTask {
     /// A feed has ended.
     FeedEnded { track: TrackName, peer: PeerId, ticket: u64, reason: String },
     /// A parent serves.
+    /// A stream was opened in advance, or could not be.
+    SpareOpened { peer: PeerId, stream: Option<Stream> },
     PullOpened { track: TrackName, peer: PeerId, ticket: u64 },
     /// A pull has ended.
     PullEnded { track: TrackName, peer: PeerId, ticket: u64, reason: String },
@@ -107,6 +111,7 @@ pub(crate) struct Core {
     tracks: BTreeMap<TrackName, LocalTrack>,
     next_tick: Option<Instant>,
     events: broadcast::Sender<EventView>,
+    spares: Spares,
     event_seq: u64,
     inbox: mpsc::Sender<FromLink>,
     tasks: mpsc::Sender<FromTask>,
@@ -134,6 +139,7 @@ pub(crate) async fn run(parts: Parts) {
         tracks: BTreeMap::new(),
         next_tick: None,
         events,
+        spares: Spares::default(),
         event_seq: 0,
         inbox,
         tasks,
@@ -237,6 +243,7 @@ impl Core {
                 self.mesh.handle_input(Instant::now(), mesh::Input::ParentOpened { track, peer, ticket });
             }
             FromTask::PullEnded { track, peer, ticket, reason } => self.on_pull_ended(track, peer, ticket, reason),
+            FromTask::SpareOpened { peer, stream } => self.spares.opened(peer, stream),
             FromTask::Gap { track, from, to } => self.emit(Event::Gap { track: track.to_string(), from, to }),
         }
     }

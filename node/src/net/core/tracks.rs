@@ -15,7 +15,7 @@ use crate::{
     mesh::{self, RequestError, inspect},
     net::{
         data::{self, PullEvents},
-        host::Stream,
+        host::{Multiaddr, Stream},
         line::{Line, SharedTrack},
         node::Publisher,
         subscriber::Subscriber,
@@ -171,8 +171,7 @@ impl Core {
     // --- Pulling from parents ----------------------------------------------------------------
 
     pub(super) fn open_pull(&mut self, track: TrackName, parent: PeerId, ticket: u64, epoch: u64) {
-        let row = self.mesh.table().row(&parent).map(|row| row.addresses.clone()).unwrap_or_default();
-        let addresses = row.iter().filter_map(|address| address.parse().ok()).collect();
+        let (addresses, spare) = (self.addresses_of(&parent), self.spares.take(&parent));
         let activity = self.links.get(&parent).map(|link| Arc::clone(&link.activity)).unwrap_or_default();
         let (host, tasks, config) = (self.host.clone(), self.tasks.clone(), self.track_config);
         let local = self.local_track(&track);
@@ -181,7 +180,13 @@ impl Core {
         let name = track.clone();
         let task = tokio::spawn(async move {
             let report = Report { tasks: tasks.clone(), track: name.clone(), peer: parent, ticket };
-            let reason = match timeout(OPEN_TIMEOUT, host.open_data(parent, addresses)).await {
+            let open = async {
+                match spare {
+                    Some(stream) => Ok(stream),
+                    None => host.open_data(parent, addresses).await,
+                }
+            };
+            let reason = match timeout(OPEN_TIMEOUT, open).await {
                 Ok(Ok(stream)) => {
                     data::pull(shared, config, (ticket, epoch), stream, activity, report).await.to_string()
                 }
@@ -220,6 +225,11 @@ impl Core {
         }
         local.waiting.insert((peer, ticket), (stream, from, epoch));
         self.mesh.handle_input(Instant::now(), mesh::Input::ChildOpened { track, peer, ticket });
+    pub(super) fn addresses_of(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        let row = self.mesh.table().row(peer);
+        row.into_iter().flat_map(|row| &row.addresses).filter_map(|address| address.parse().ok()).collect()
+    }
+
     }
 
     pub(super) fn serve(&mut self, track: TrackName, child: PeerId, ticket: u64) {
@@ -298,6 +308,7 @@ impl Core {
         }
         self.report_repair(track);
         self.yield_if_overtaken(now, track);
+        self.tend_spares(now);
         self.close_if_done(now, track, finished);
         let lost = !inspect::has_origin(&self.mesh, track);
         if let Some(local) = self.tracks.get_mut(track) {
