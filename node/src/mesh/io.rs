@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use banyan_gossip::{Label, MeshName, PeerId, TrackName};
 
-use super::{ConnectorConfig, Control, LinkConfig};
+use super::{ConnectorConfig, Control, LinkConfig, offload::Volume};
 
 /// Slots of a node that does not say how many it offers, and the most that any peer is believed to
 /// offer.
@@ -121,6 +121,15 @@ pub enum Input {
         oldest: u64,
         /// The object that comes next.
         next: u64,
+    },
+    /// What this node has forwarded of a track since it started; at most once a second.
+    Forwarded {
+        /// The track.
+        track: TrackName,
+        /// To all children there ever were.
+        total: Volume,
+        /// To each that is fed now.
+        children: Vec<(PeerId, Volume)>,
     },
     /// A child opened its data stream.
     ChildOpened {

@@ -5,7 +5,10 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,9 +20,11 @@ use super::{
     activity::Activity,
     line::{Line, SharedTrack},
 };
+use crate::mesh::offload::Volume;
 use crate::relay::{
     Decoder, Feed, Frame, FrameError, Opening, OpeningFrom, Pull, Track, TrackConfig,
     feed::{self, NotAnAck},
+    frame::HEADER_BYTES,
     opening::{OPENING_BYTES_MAX, OpeningError},
     pull::{AckStep, Acks, Begin, PullError},
     track::ReaderId,
@@ -70,13 +75,13 @@ pub(crate) async fn write_opening(stream: &mut (impl AsyncWrite + Unpin), openin
 }
 
 pub(crate) async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<Opening, DataError> {
+    // A child may open a stream long before it has anything to say on it; how many it may is the host's matter.
+    let mut length = [0; 2];
+    stream.read_exact(&mut length[..1]).await?;
     let read = async {
         stream.read_exact(&mut length[1..]).await?;
         let length = usize::from(u16::from_be_bytes(length));
         if length > OPENING_BYTES_MAX {
-    // A child may open a stream long before it has anything to say on it; how many it may is the host's matter.
-    let mut length = [0; 2];
-    stream.read_exact(&mut length[..1]).await?;
             return Err(OpeningError.into());
         }
         let mut cbor = vec![0; length];
@@ -94,16 +99,38 @@ pub(crate) async fn feed(
     from: OpeningFrom,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     activity: Arc<Activity>,
+    sent: Arc<Sent>,
 ) -> DataError {
     let feed = Feed::new(Instant::now(), &mut line.lock(), line.epoch, from.into());
     let reader = Reader { line: Arc::clone(&line), name: feed.reader() };
     let (from_child, to_child) = stream.split();
-    let writing = write_frames(&line, feed, to_child);
+    let writing = write_frames(&line, feed, to_child, &sent);
     let reading = read_acks(&line, reader.name, from_child, &activity);
     tokio::select! {
         Err(error) = writing => error,
         Err(error) = reading => error,
         else => DataError::Closed,
+    }
+}
+
+/// What was sent to a child, over all its streams.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    objects: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Sent {
+    fn count(&self, frame: &Frame) {
+        if let Frame::Chunk(chunk) = frame {
+            self.objects.fetch_add(u64::from(chunk.last), Ordering::Relaxed);
+            self.bytes.fetch_add((chunk.wire.len() - HEADER_BYTES) as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// So far.
+    pub(crate) fn volume(&self) -> Volume {
+        Volume { objects: self.objects.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 }
 
@@ -120,12 +147,20 @@ impl Drop for Reader {
     }
 }
 
-async fn write_frames(line: &Line, mut feed: Feed, mut stream: impl AsyncWrite + Unpin) -> Result<(), DataError> {
+async fn write_frames(
+    line: &Line,
+    mut feed: Feed,
+    mut stream: impl AsyncWrite + Unpin,
+    sent: &Sent,
+) -> Result<(), DataError> {
     let mut data = line.data.subscribe();
     let mut batch = Batch::default();
     loop {
         data.borrow_and_update();
-        let filled = feed.fill(&mut line.lock(), BATCH_BYTES, |frame| batch.push(&frame));
+        let filled = feed.fill(&mut line.lock(), BATCH_BYTES, |frame| {
+            sent.count(&frame);
+            batch.push(&frame);
+        });
         if filled.acked {
             line.acks.send_replace(());
         }

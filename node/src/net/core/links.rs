@@ -1,9 +1,6 @@
 //! The links of the node: dialling, greeting, one link a pair.
 
-use std::{
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use banyan_gossip::PeerId;
 

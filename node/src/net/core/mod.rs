@@ -32,7 +32,7 @@ use super::{
 use crate::{
     mesh::{self, Mesh, inspect},
     relay::{Mode, Opening, TrackConfig},
-    views::{Event, EventView, Peers, Status, Tracks, TreeView},
+    views::{Event, EventView, OffloadView, Peers, Status, Tracks, TreeView},
 };
 use links::{LinkHandle, Setup};
 use spares::Spares;
@@ -47,6 +47,7 @@ pub(crate) enum Request {
     Peers(oneshot::Sender<Peers>),
     Tracks(oneshot::Sender<Tracks>),
     Tree(TrackName, oneshot::Sender<Result<TreeView, NodeError>>),
+    Offload(TrackName, oneshot::Sender<Result<OffloadView, NodeError>>),
     SetCapacity(u16, oneshot::Sender<()>),
     Shutdown(oneshot::Sender<()>),
 }
@@ -62,9 +63,9 @@ pub(crate) enum FromTask {
     ChildOpening { peer: PeerId, stream: Stream, opening: Opening },
     /// A feed has ended.
     FeedEnded { track: TrackName, peer: PeerId, ticket: u64, reason: String },
-    /// A parent serves.
     /// A stream was opened in advance, or could not be.
     SpareOpened { peer: PeerId, stream: Option<Stream> },
+    /// A parent serves.
     PullOpened { track: TrackName, peer: PeerId, ticket: u64 },
     /// A pull has ended.
     PullEnded { track: TrackName, peer: PeerId, ticket: u64, reason: String },
@@ -110,8 +111,8 @@ pub(crate) struct Core {
     listening: Vec<Multiaddr>,
     tracks: BTreeMap<TrackName, LocalTrack>,
     next_tick: Option<Instant>,
-    events: broadcast::Sender<EventView>,
     spares: Spares,
+    events: broadcast::Sender<EventView>,
     event_seq: u64,
     inbox: mpsc::Sender<FromLink>,
     tasks: mpsc::Sender<FromTask>,
@@ -138,8 +139,8 @@ pub(crate) async fn run(parts: Parts) {
         listening: Vec::new(),
         tracks: BTreeMap::new(),
         next_tick: None,
-        events,
         spares: Spares::default(),
+        events,
         event_seq: 0,
         inbox,
         tasks,
@@ -221,6 +222,10 @@ impl Core {
                 let tree = inspect::tree(&self.mesh, &track).ok_or(NodeError::UnknownTrack(track));
                 drop(reply.send(tree));
             }
+            Request::Offload(track, reply) => {
+                let offload = inspect::offload(&self.mesh, &track).ok_or(NodeError::UnknownTrack(track));
+                drop(reply.send(offload));
+            }
             Request::SetCapacity(slots, reply) => {
                 self.mesh.set_capacity(Instant::now(), slots);
                 let _ = reply.send(());
@@ -238,12 +243,12 @@ impl Core {
             FromTask::Greeted(setup) => self.on_greeted(*setup),
             FromTask::NotGreeted { dial, reason } => self.on_not_greeted(dial, &reason),
             FromTask::ChildOpening { peer, stream, opening } => self.on_child_opening(peer, stream, opening),
+            FromTask::SpareOpened { peer, stream } => self.spares.opened(peer, stream),
             FromTask::FeedEnded { track, peer, ticket, reason } => self.on_feed_ended(track, peer, ticket, &reason),
             FromTask::PullOpened { track, peer, ticket } => {
                 self.mesh.handle_input(Instant::now(), mesh::Input::ParentOpened { track, peer, ticket });
             }
             FromTask::PullEnded { track, peer, ticket, reason } => self.on_pull_ended(track, peer, ticket, reason),
-            FromTask::SpareOpened { peer, stream } => self.spares.opened(peer, stream),
             FromTask::Gap { track, from, to } => self.emit(Event::Gap { track: track.to_string(), from, to }),
         }
     }

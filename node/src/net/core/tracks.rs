@@ -12,9 +12,9 @@ use tokio::{sync::mpsc, task::AbortHandle, time::timeout};
 
 use super::{Core, FromTask, TRACK_TICK};
 use crate::{
-    mesh::{self, RequestError, inspect},
+    mesh::{self, RequestError, inspect, offload::Volume},
     net::{
-        data::{self, PullEvents},
+        data::{self, PullEvents, Sent},
         host::{Multiaddr, Stream},
         line::{Line, SharedTrack},
         node::Publisher,
@@ -35,6 +35,9 @@ const ENDED_LINGER: Duration = Duration::from_secs(60);
 /// Between two questions to Kademlia for a track of which no origin is known.
 const SEEK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Between two reports of what was forwarded.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Names a data stream: the peer at the other end and the parent's ticket.
 type StreamKey = (PeerId, u64);
 
@@ -48,6 +51,12 @@ pub(super) struct LocalTrack {
     ended: Option<Instant>,
     pulls: BTreeMap<StreamKey, AbortHandle>,
     feeds: BTreeMap<StreamKey, AbortHandle>,
+    /// What was sent to each child.
+    sent: BTreeMap<PeerId, Arc<Sent>>,
+    /// What was sent to those that are fed no more.
+    sent_before: Volume,
+    /// When the tree was told of it.
+    reported: Instant,
     /// Streams of children that the tree has not judged yet.
     waiting: BTreeMap<StreamKey, (Stream, OpeningFrom, u64)>,
     /// The epoch and the ring's bounds as the tree knows them.
@@ -77,6 +86,9 @@ impl LocalTrack {
             ended: None,
             pulls: BTreeMap::new(),
             feeds: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            sent_before: Volume::default(),
+            reported: now,
             waiting: BTreeMap::new(),
             told: (0, 0, 0),
             unused: None,
@@ -86,6 +98,21 @@ impl LocalTrack {
             repair: None,
             switch: None,
         }
+    }
+
+    /// What was sent to all children ever, and to each that is fed now.
+    fn forwarded(&mut self) -> (Volume, Vec<(PeerId, Volume)>) {
+        let feeds = &self.feeds;
+        let before = &mut self.sent_before;
+        self.sent.retain(|child, sent| {
+            let fed = feeds.keys().any(|(peer, _)| peer == child);
+            // A feed that was told to end may still count.
+            let kept = fed || Arc::strong_count(sent) > 1;
+            *before = if kept { *before } else { before.plus(sent.volume()) };
+            kept
+        });
+        let children: Vec<_> = self.sent.iter().map(|(child, sent)| (*child, sent.volume())).collect();
+        (children.iter().fold(*before, |sum, (_, volume)| sum.plus(*volume)), children)
     }
 
     /// The ticket under which objects are pulled from a peer.
@@ -198,6 +225,11 @@ impl Core {
         local.pulls.insert((parent, ticket), task.abort_handle());
     }
 
+    pub(super) fn addresses_of(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        let row = self.mesh.table().row(peer);
+        row.into_iter().flat_map(|row| &row.addresses).filter_map(|address| address.parse().ok()).collect()
+    }
+
     pub(super) fn close_pull(&mut self, track: &TrackName, parent: PeerId, ticket: u64) {
         if let Some(task) = self.tracks.get_mut(track).and_then(|local| local.pulls.remove(&(parent, ticket))) {
             task.abort();
@@ -225,11 +257,6 @@ impl Core {
         }
         local.waiting.insert((peer, ticket), (stream, from, epoch));
         self.mesh.handle_input(Instant::now(), mesh::Input::ChildOpened { track, peer, ticket });
-    pub(super) fn addresses_of(&self, peer: &PeerId) -> Vec<Multiaddr> {
-        let row = self.mesh.table().row(peer);
-        row.into_iter().flat_map(|row| &row.addresses).filter_map(|address| address.parse().ok()).collect()
-    }
-
     }
 
     pub(super) fn serve(&mut self, track: TrackName, child: PeerId, ticket: u64) {
@@ -247,8 +274,9 @@ impl Core {
             self.mesh.handle_input(Instant::now(), mesh::Input::ChildClosed { track, peer: child, ticket });
             return;
         }
+        let sent = Arc::clone(local.sent.entry(child).or_default());
         let task = tokio::spawn(async move {
-            let reason = data::feed(line, from, stream, activity).await.to_string();
+            let reason = data::feed(line, from, stream, activity, sent).await.to_string();
             let _ = tasks.send(FromTask::FeedEnded { track, peer: child, ticket, reason }).await;
         });
         local.feeds.insert((child, ticket), task.abort_handle());
@@ -280,6 +308,7 @@ impl Core {
         for track in &names {
             self.tend_track(now, track);
         }
+        self.tend_spares(now);
         self.next_tick = (!self.tracks.is_empty()).then(|| now + TRACK_TICK);
     }
 
@@ -306,9 +335,9 @@ impl Core {
                 self.mesh.handle_input(now, mesh::Input::Ring { track: track.clone(), oldest, next });
             }
         }
+        self.report_forwarded(now, track);
         self.report_repair(track);
         self.yield_if_overtaken(now, track);
-        self.tend_spares(now);
         self.close_if_done(now, track, finished);
         let lost = !inspect::has_origin(&self.mesh, track);
         if let Some(local) = self.tracks.get_mut(track) {
@@ -318,6 +347,15 @@ impl Core {
             }
             let known = local.shared.line().is_some();
             local.shared.set_origin_lost(lost && known && local.published.is_none() && !finished);
+        }
+    }
+
+    fn report_forwarded(&mut self, now: Instant, track: &TrackName) {
+        let due = |local: &&mut LocalTrack| now.saturating_duration_since(local.reported) >= REPORT_INTERVAL;
+        if let Some(local) = self.tracks.get_mut(track).filter(due) {
+            local.reported = now;
+            let (total, children) = local.forwarded();
+            self.mesh.handle_input(now, mesh::Input::Forwarded { track: track.clone(), total, children });
         }
     }
 
