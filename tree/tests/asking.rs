@@ -316,7 +316,7 @@ fn subscriber_that_leaves_alone_leaves_at_once() {
     solo.input(Input::Unsubscribe);
     assert_eq!(solo.outputs.last(), Some(&Output::Left));
     assert!(solo.sent(peer(100), Message::Detach { ticket: 7, reason: DetachReason::Leaving }));
-    assert!(solo.outputs.contains(&Output::Close { parent: peer(100), ticket: 7 }));
+    assert!(solo.outputs.contains(&Output::Close { parent: peer(100), ticket: 7, owed: true }));
 }
 
 #[test]

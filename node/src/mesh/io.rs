@@ -218,6 +218,8 @@ pub enum Output {
         parent: PeerId,
         /// Its ticket.
         ticket: u64,
+        /// Whether it may still owe this node something; if not, tell it so first.
+        owed: bool,
     },
     /// Feed a child.
     Serve {

@@ -432,7 +432,9 @@ impl Mesh {
             Tree::Open { parent, ticket, epoch, .. } => {
                 self.outputs.push_back(Output::Open { track, parent, ticket, epoch });
             }
-            Tree::Close { parent, ticket } => self.outputs.push_back(Output::Close { track, parent, ticket }),
+            Tree::Close { parent, ticket, owed } => {
+                self.outputs.push_back(Output::Close { track, parent, ticket, owed });
+            }
             Tree::Serve { child, ticket } => self.outputs.push_back(Output::Serve { track, child, ticket }),
             Tree::Reject { child, ticket } | Tree::Drop { child, ticket } => {
                 self.outputs.push_back(Output::Drop { track, child, ticket });

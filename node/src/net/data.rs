@@ -14,7 +14,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{sleep_until, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{sleep_until, timeout},
+};
 
 use super::{
     activity::Activity,
@@ -39,6 +42,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 const COPY_BELOW_BYTES: usize = 16 * 1024;
 /// A data stream to a child that takes not a byte for this long is given up.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a parent may take to hear that nothing is owed any more.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Least and most bytes asked for by one read.
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
@@ -64,6 +69,8 @@ pub(crate) enum DataError {
     ChildCutOff,
     #[error("the parent closed the stream")]
     Closed,
+    #[error("the child needs nothing more")]
+    Left,
 }
 
 pub(crate) async fn write_opening(stream: &mut (impl AsyncWrite + Unpin), opening: &Opening) -> Result<(), DataError> {
@@ -102,15 +109,17 @@ pub(crate) async fn feed(
     sent: Arc<Sent>,
 ) -> DataError {
     let feed = Feed::new(Instant::now(), &mut line.lock(), line.epoch, from.into());
-    let reader = Reader { line: Arc::clone(&line), name: feed.reader() };
+    let mut reader = Reader { line: Arc::clone(&line), name: feed.reader(), hold: true };
     let (from_child, to_child) = stream.split();
     let writing = write_frames(&line, feed, to_child, &sent);
     let reading = read_acks(&line, reader.name, from_child, &activity);
-    tokio::select! {
+    let error = tokio::select! {
         Err(error) = writing => error,
         Err(error) = reading => error,
         else => DataError::Closed,
-    }
+    };
+    reader.hold = !matches!(error, DataError::Left);
+    error
 }
 
 /// What was sent to a child, over all its streams.
@@ -134,15 +143,17 @@ impl Sent {
     }
 }
 
-/// A reader that gives up its place, but not at once its claim, when it is dropped.
+/// A reader that gives up its place when it is dropped, but its claim only after a while if it may be
+/// back elsewhere.
 struct Reader {
     line: Arc<Line>,
     name: ReaderId,
+    hold: bool,
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.line.lock().close_reader(Instant::now(), self.name, true);
+        self.line.lock().close_reader(Instant::now(), self.name, self.hold);
         self.line.acks.send_replace(());
     }
 }
@@ -245,6 +256,9 @@ async fn read_acks(
         buffer.extend_from_slice(&chunk[..length]);
         let mut acked = None;
         while let Some(frame) = decoder.decode(&mut buffer)? {
+            if frame == Frame::Leave {
+                return Err(DataError::Left);
+            }
             acked = Some(feed::take_ack(&frame)?);
         }
         if let Some(id) = acked {
@@ -271,9 +285,10 @@ pub(crate) async fn pull(
     opening: (u64, u64),
     stream: impl AsyncRead + AsyncWrite + Unpin,
     activity: Arc<Activity>,
+    leave: oneshot::Receiver<()>,
     events: impl PullEvents,
 ) -> DataError {
-    match try_pull(&shared, config, opening, stream, activity, events).await {
+    match try_pull(&shared, config, opening, stream, activity, leave, events).await {
         Ok(never) => match never {},
         Err(error) => error,
     }
@@ -287,6 +302,7 @@ async fn try_pull(
     (ticket, epoch): (u64, u64),
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     activity: Arc<Activity>,
+    leave: oneshot::Receiver<()>,
     mut events: impl PullEvents,
 ) -> Result<Never, DataError> {
     let from = shared.lock().epochs.start_of(epoch).into();
@@ -301,7 +317,7 @@ async fn try_pull(
     events.opened().await;
     tokio::select! {
         result = read_frames(&line, Pull::new(ticket), frames, events) => result,
-        result = write_acks(&line, to_parent) => result,
+        result = write_acks(&line, to_parent, leave) => result,
     }
 }
 
@@ -393,8 +409,12 @@ impl<S: AsyncRead + Unpin> Frames<S> {
     }
 }
 
-/// Tells the parent what everyone here and below has consumed.
-async fn write_acks(line: &Line, mut stream: impl AsyncWrite + Unpin) -> Result<Never, DataError> {
+/// Tells the parent what everyone here and below has consumed, and last that nothing is owed any more.
+async fn write_acks(
+    line: &Line,
+    mut stream: impl AsyncWrite + Unpin,
+    mut leave: oneshot::Receiver<()>,
+) -> Result<Never, DataError> {
     let mut bell = line.acks.subscribe();
     let mut acks = Acks::default();
     let mut bytes = BytesMut::new();
@@ -402,13 +422,31 @@ async fn write_acks(line: &Line, mut stream: impl AsyncWrite + Unpin) -> Result<
         bell.borrow_and_update();
         let step = acks.poll(Instant::now(), &line.lock());
         match step {
-            AckStep::Wait => drop(bell.changed().await),
-            AckStep::At(due) => sleep_until(due.into()).await,
+            AckStep::Wait => tokio::select! {
+                _ = bell.changed() => continue,
+                left = &mut leave => left.map_err(|_| DataError::Closed)?,
+            },
+            AckStep::At(due) => tokio::select! {
+                () = sleep_until(due.into()) => continue,
+                left = &mut leave => left.map_err(|_| DataError::Closed)?,
+            },
             AckStep::Send(ack) => {
                 ack.encode(&mut bytes);
                 stream.write_all(&bytes.split()).await?;
                 stream.flush().await?;
+                continue;
             }
         }
+        Frame::Leave.encode(&mut bytes);
+        let write = async {
+            stream.write_all(&bytes).await?;
+            stream.flush().await
+        };
+        timeout(LEAVE_TIMEOUT, write).await.map_err(|_| DataError::TimedOut)??;
+        return Err(DataError::Left);
     }
 }
+
+#[cfg(test)]
+#[path = "data_tests.rs"]
+mod tests;

@@ -263,7 +263,7 @@ impl Core {
                 mesh::Output::CloseLink { peer, reason } => self.close_link(&peer, reason),
                 mesh::Output::PersistIncarnation(incarnation) => self.store_incarnation(incarnation),
                 mesh::Output::Open { track, parent, ticket, epoch } => self.open_pull(track, parent, ticket, epoch),
-                mesh::Output::Close { track, parent, ticket } => self.close_pull(&track, parent, ticket),
+                mesh::Output::Close { track, parent, ticket, owed } => self.close_pull(&track, parent, ticket, owed),
                 mesh::Output::Serve { track, child, ticket } => self.serve(track, child, ticket),
                 mesh::Output::Drop { track, child, ticket } => self.drop_child(&track, child, ticket),
                 mesh::Output::Event(event) => self.on_mesh_event(event),

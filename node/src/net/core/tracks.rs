@@ -8,7 +8,11 @@ use std::{
 
 use banyan_gossip::{PeerId, TrackName};
 use banyan_tree::Tree;
-use tokio::{sync::mpsc, task::AbortHandle, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::AbortHandle,
+    time::timeout,
+};
 
 use super::{Core, FromTask, TRACK_TICK};
 use crate::{
@@ -49,7 +53,7 @@ pub(super) struct LocalTrack {
     published: Option<Arc<Line>>,
     /// When this node's publication ended.
     ended: Option<Instant>,
-    pulls: BTreeMap<StreamKey, AbortHandle>,
+    pulls: BTreeMap<StreamKey, Pulling>,
     feeds: BTreeMap<StreamKey, AbortHandle>,
     /// What was sent to each child.
     sent: BTreeMap<PeerId, Arc<Sent>>,
@@ -68,6 +72,14 @@ pub(super) struct LocalTrack {
     sought: Instant,
     pub(super) repair: Option<Repair>,
     switch: Option<Switch>,
+}
+
+/// A stream from a parent.
+#[derive(Debug)]
+struct Pulling {
+    task: AbortHandle,
+    /// Tells the parent that nothing is owed any more.
+    leave: oneshot::Sender<()>,
 }
 
 /// A repair whose first object is awaited.
@@ -123,7 +135,7 @@ impl LocalTrack {
 
 impl Drop for LocalTrack {
     fn drop(&mut self) {
-        for task in self.pulls.values().chain(self.feeds.values()) {
+        for task in self.pulls.values().map(|pulling| &pulling.task).chain(self.feeds.values()) {
             task.abort();
         }
     }
@@ -204,7 +216,7 @@ impl Core {
         let local = self.local_track(&track);
         let shared = Arc::clone(&local.shared);
         shared.lock().epochs.follow(epoch);
-        let name = track.clone();
+        let (name, (leave, left)) = (track.clone(), oneshot::channel());
         let task = tokio::spawn(async move {
             let report = Report { tasks: tasks.clone(), track: name.clone(), peer: parent, ticket };
             let open = async {
@@ -215,14 +227,14 @@ impl Core {
             };
             let reason = match timeout(OPEN_TIMEOUT, open).await {
                 Ok(Ok(stream)) => {
-                    data::pull(shared, config, (ticket, epoch), stream, activity, report).await.to_string()
+                    data::pull(shared, config, (ticket, epoch), stream, activity, left, report).await.to_string()
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "opening the data stream timed out".to_owned(),
             };
             let _ = tasks.send(FromTask::PullEnded { track: name, peer: parent, ticket, reason }).await;
         });
-        local.pulls.insert((parent, ticket), task.abort_handle());
+        local.pulls.insert((parent, ticket), Pulling { task: task.abort_handle(), leave });
     }
 
     pub(super) fn addresses_of(&self, peer: &PeerId) -> Vec<Multiaddr> {
@@ -230,9 +242,13 @@ impl Core {
         row.into_iter().flat_map(|row| &row.addresses).filter_map(|address| address.parse().ok()).collect()
     }
 
-    pub(super) fn close_pull(&mut self, track: &TrackName, parent: PeerId, ticket: u64) {
-        if let Some(task) = self.tracks.get_mut(track).and_then(|local| local.pulls.remove(&(parent, ticket))) {
-            task.abort();
+    pub(super) fn close_pull(&mut self, track: &TrackName, parent: PeerId, ticket: u64, owed: bool) {
+        let pulling = self.tracks.get_mut(track).and_then(|local| local.pulls.remove(&(parent, ticket)));
+        match pulling {
+            Some(pulling) if owed => pulling.task.abort(),
+            // An error means that it has ended. It ends within moments: what it still brings is there already.
+            Some(pulling) => drop(pulling.leave.send(())),
+            None => {}
         }
     }
 
