@@ -203,8 +203,8 @@ fn backups_are_linked_in_advance_and_asked_at_once_a6() {
     let asked = solo.all_asked();
     assert!(asked.len() == 1 && backups.contains(&asked[0]), "{asked:?}");
     assert!(solo.asked(asked[0]).expect("asked").3, "it may take a repair slot");
-    solo.pass(ms(151));
-    assert_eq!(solo.all_asked().len(), 2, "no answer within 150 ms and the round trip: the next one");
+    solo.pass(ms(61));
+    assert_eq!(solo.all_asked().len(), 2, "no answer within 60 ms and the round trip: the next one");
 }
 
 #[test]
