@@ -81,12 +81,15 @@ pub(crate) async fn write_opening(stream: &mut (impl AsyncWrite + Unpin), openin
     Ok(stream.flush().await?)
 }
 
-pub(crate) async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<Opening, DataError> {
-    // A child may open a stream long before it has anything to say on it; how many it may is the host's matter.
+/// Reads what a child says first. A patient reader waits for the first byte as long as the stream is there:
+/// a child may open it long before it has anything to say.
+pub(crate) async fn read_opening(stream: &mut (impl AsyncRead + Unpin), patient: bool) -> Result<Opening, DataError> {
     let mut length = [0; 2];
-    stream.read_exact(&mut length[..1]).await?;
+    if patient {
+        stream.read_exact(&mut length[..1]).await?;
+    }
     let read = async {
-        stream.read_exact(&mut length[1..]).await?;
+        stream.read_exact(&mut length[usize::from(patient)..]).await?;
         let length = usize::from(u16::from_be_bytes(length));
         if length > OPENING_BYTES_MAX {
             return Err(OpeningError.into());

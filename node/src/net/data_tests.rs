@@ -33,7 +33,7 @@ async fn fed(end: impl FnOnce(oneshot::Sender<()>, &tokio::task::JoinHandle<Data
     let config = TrackConfig::default();
     let pulling =
         tokio::spawn(pull(shared, config, (1, EPOCH), down.compat(), Arc::clone(&activity), left, Told(Some(told))));
-    let opening = read_opening(&mut up).await.expect("is said");
+    let opening = read_opening(&mut up, true).await.expect("is said");
     let feeding = tokio::spawn(feed(Arc::clone(&line), opening.from, up, activity, Arc::default()));
     opened.await.expect("the stream works");
     let mut acks = line.acks.subscribe();

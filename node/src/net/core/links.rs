@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use banyan_gossip::PeerId;
 
-use super::{Core, FromTask};
+use super::{Core, FromTask, spares::SPARES_SERVED_MAX};
 use crate::{
     mesh::{self, Control, Session, supersedes},
     net::{
@@ -226,9 +226,12 @@ impl Core {
         if !self.links.contains_key(&peer) {
             return;
         }
-        let tasks = self.tasks.clone();
+        let (tasks, unopened) = (self.tasks.clone(), Arc::clone(&self.unopened));
+        let patient = Arc::strong_count(&unopened) <= SPARES_SERVED_MAX;
         tokio::spawn(async move {
-            match data::read_opening(&mut stream).await {
+            let opening = data::read_opening(&mut stream, patient).await;
+            drop(unopened);
+            match opening {
                 Ok(opening) => drop(tasks.send(FromTask::ChildOpening { peer, stream, opening }).await),
                 Err(error) => tracing::debug!(%peer, %error, "refused a data stream"),
             }

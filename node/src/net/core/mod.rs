@@ -12,6 +12,7 @@ mod tracks;
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -112,6 +113,8 @@ pub(crate) struct Core {
     tracks: BTreeMap<TrackName, LocalTrack>,
     next_tick: Option<Instant>,
     spares: Spares,
+    /// One clone lives with each stream of a child on which nothing was said yet.
+    unopened: Arc<()>,
     events: broadcast::Sender<EventView>,
     event_seq: u64,
     inbox: mpsc::Sender<FromLink>,
@@ -140,6 +143,7 @@ pub(crate) async fn run(parts: Parts) {
         tracks: BTreeMap::new(),
         next_tick: None,
         spares: Spares::default(),
+        unopened: Arc::new(()),
         events,
         event_seq: 0,
         inbox,
@@ -243,7 +247,7 @@ impl Core {
             FromTask::Greeted(setup) => self.on_greeted(*setup),
             FromTask::NotGreeted { dial, reason } => self.on_not_greeted(dial, &reason),
             FromTask::ChildOpening { peer, stream, opening } => self.on_child_opening(peer, stream, opening),
-            FromTask::SpareOpened { peer, stream } => self.spares.opened(peer, stream),
+            FromTask::SpareOpened { peer, stream } => self.spares.opened(Instant::now(), peer, stream),
             FromTask::FeedEnded { track, peer, ticket, reason } => self.on_feed_ended(track, peer, ticket, &reason),
             FromTask::PullOpened { track, peer, ticket } => {
                 self.mesh.handle_input(Instant::now(), mesh::Input::ParentOpened { track, peer, ticket });

@@ -19,12 +19,19 @@ use crate::net::host::Stream;
 const SPARES_MAX: usize = 8;
 /// How often they are looked after.
 const SPARES_TICK: Duration = Duration::from_millis(500);
+/// How long a peer is left alone that closed one, or to which none could be opened.
+const SPARES_PAUSE: Duration = Duration::from_secs(30);
+/// Streams of children on which nothing was said yet that may stay so; others have 5 s. A node near the
+/// origin is the backup of many.
+pub(super) const SPARES_SERVED_MAX: usize = 64;
 
 /// The streams that nothing was said on yet.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
     /// `None`: being opened.
     streams: BTreeMap<PeerId, Option<Stream>>,
+    /// Whom not to try again before when.
+    paused: BTreeMap<PeerId, Instant>,
     due: Option<Instant>,
 }
 
@@ -36,18 +43,28 @@ impl Spares {
     }
 
     /// A stream was opened, or could not be.
-    pub(super) fn opened(&mut self, peer: PeerId, stream: Option<Stream>) {
-        match (self.streams.remove(&peer), stream) {
-            (Some(None), Some(stream)) => drop(self.streams.insert(peer, Some(stream))),
-            (Some(Some(spare)), _) => drop(self.streams.insert(peer, Some(spare))),
-            _ => {}
+    pub(super) fn opened(&mut self, now: Instant, peer: PeerId, stream: Option<Stream>) {
+        if let Some(waiting) = self.streams.get_mut(&peer).filter(|spare| spare.is_none()) {
+            *waiting = stream;
+            if waiting.is_none() {
+                self.streams.remove(&peer);
+                self.paused.insert(peer, now + SPARES_PAUSE);
+            }
         }
     }
 
     /// Keeps those that are wanted and still open. Returns to whom others are to be opened.
-    fn renew(&mut self, wanted: &BTreeSet<PeerId>) -> Vec<PeerId> {
-        self.streams.retain(|peer, stream| wanted.contains(peer) && stream.as_mut().is_none_or(is_open));
-        let missing: Vec<PeerId> = wanted.iter().filter(|peer| !self.streams.contains_key(*peer)).copied().collect();
+    fn renew(&mut self, now: Instant, wanted: &BTreeSet<PeerId>) -> Vec<PeerId> {
+        self.paused.retain(|_, until| *until > now);
+        self.streams.retain(|peer, stream| {
+            let open = stream.as_mut().is_none_or(is_open);
+            if !open {
+                self.paused.insert(*peer, now + SPARES_PAUSE);
+            }
+            open && wanted.contains(peer)
+        });
+        let is_missing = |peer: &&PeerId| !self.streams.contains_key(*peer) && !self.paused.contains_key(*peer);
+        let missing: Vec<PeerId> = wanted.iter().filter(is_missing).copied().collect();
         self.streams.extend(missing.iter().map(|peer| (*peer, None)));
         missing
     }
@@ -71,7 +88,7 @@ impl Core {
         let backups = self.mesh.trees().flat_map(|(_, tree)| tree.backups());
         let linked = backups.filter(|peer| self.links.contains_key(*peer));
         let wanted = linked.copied().take(SPARES_MAX).collect();
-        for peer in self.spares.renew(&wanted) {
+        for peer in self.spares.renew(now, &wanted) {
             let addresses = self.addresses_of(&peer);
             let (host, tasks) = (self.host.clone(), self.tasks.clone());
             tokio::spawn(async move {
