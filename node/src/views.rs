@@ -194,6 +194,63 @@ pub struct TreeNode {
     pub attached: bool,
 }
 
+/// `GET /v1/tracks/{track}/offload`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OffloadView {
+    /// The track.
+    pub track: String,
+    /// The peer that publishes it, if one is known.
+    pub origin: Option<String>,
+    /// Whether this node is the origin: others hear only of what is forwarded below them.
+    pub whole: bool,
+    /// Share of all children that peers other than the origin are to feed, in percent; missing while
+    /// nobody is fed.
+    pub intended_percent: Option<f64>,
+    /// Share of all forwarded bytes that peers other than the origin have forwarded, in percent; missing
+    /// while nothing was, and where `whole` is false.
+    pub measured_percent: Option<f64>,
+    /// Objects that were forwarded, each counted for every child that it was sent to. As far as was reported.
+    pub objects: u64,
+    /// The same in payload bytes.
+    pub bytes: u64,
+    /// Everyone in the tree, by depth.
+    pub peers: Vec<OffloadPeer>,
+}
+
+impl View for OffloadView {
+    const SCHEMA: &'static str = "banyan.offload/v1";
+}
+
+/// What a peer forwards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OffloadPeer {
+    /// Its id.
+    pub peer_id: String,
+    /// What a person calls it.
+    pub label: Option<String>,
+    /// `origin`, `relay` or `leaf`.
+    pub role: String,
+    /// How many it is to feed.
+    pub children: u16,
+    /// Objects that it has sent to children, as it reported; over all its lives that this node knows of.
+    pub objects: u64,
+    /// The same in payload bytes.
+    pub bytes: u64,
+    /// To each child that it feeds, since it started.
+    pub to: Vec<OffloadChild>,
+}
+
+/// What a child was sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OffloadChild {
+    /// Its id.
+    pub peer_id: String,
+    /// Objects.
+    pub objects: u64,
+    /// Payload bytes.
+    pub bytes: u64,
+}
+
 /// One event of `GET /v1/events`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventView {

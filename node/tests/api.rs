@@ -98,6 +98,7 @@ async fn views_and_errors_are_enveloped() {
         ("GET /v1/peers", 200, "banyan.peers/v1", None),
         ("GET /v1/tracks", 200, "banyan.tracks/v1", None),
         ("GET /v1/tracks/cam/1/tree", 404, "banyan.error/v1", Some("unknown_track")),
+        ("GET /v1/tracks/cam/1/offload", 404, "banyan.error/v1", Some("unknown_track")),
         ("GET /v1/tracks/cam%2F1/tree", 404, "banyan.error/v1", Some("unknown_track")),
         ("GET /", 404, "banyan.error/v1", Some("unknown_route")),
         ("GET /v1/status/", 404, "banyan.error/v1", Some("unknown_route")),

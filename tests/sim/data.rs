@@ -258,8 +258,8 @@ impl World {
         let Some((track, key)) = self.pull_of(host, conn) else {
             return;
         };
-        let peer = self.peer(key.0);
-        self.input(host, Input::Heard { peer });
+        let (peer, at) = (self.peer(key.0), self.instant());
+        self.input(host, Input::Heard { peer, at, times: 1 });
         let mut broken = false;
         for frame in frames {
             broken = !self.take_frame(host, &track, key, frame);
@@ -405,8 +405,8 @@ impl World {
         let Some((track, key)) = self.feed_of(host, conn) else {
             return;
         };
-        let peer = self.peer(key.0);
-        self.input(host, Input::Heard { peer });
+        let (peer, at) = (self.peer(key.0), self.instant());
+        self.input(host, Input::Heard { peer, at, times: 1 });
         let Some(local) = self.track(host, &track) else {
             return;
         };

@@ -179,7 +179,7 @@ impl World {
                 self.checks.born(host, incarnation);
             }
             Output::Open { track, parent, ticket, epoch } => self.open_pull(host, track, &parent, ticket, epoch),
-            Output::Close { track, parent, ticket } => self.close_pull(host, &track, &parent, ticket),
+            Output::Close { track, parent, ticket, .. } => self.close_pull(host, &track, &parent, ticket),
             Output::Serve { track, child, ticket } => self.serve(host, &track, &child, ticket),
             Output::Drop { track, child, ticket } => self.drop_child(host, &track, &child, ticket),
             Output::Event(event) => self.on_event(host, event),

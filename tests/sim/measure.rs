@@ -40,6 +40,8 @@ pub struct Measure {
     pub suspected: u64,
     /// See `suspected`.
     pub died: u64,
+    /// When each host got an object last, and the longest time without one.
+    pauses: BTreeMap<u32, (Nanos, Nanos)>,
 }
 
 impl Measure {
@@ -76,6 +78,22 @@ impl Measure {
             banyan_gossip::Event::Died { .. } => self.died += 1,
             _ => {}
         }
+    }
+
+    pub(crate) fn on_object(&mut self, now: Nanos, host: u32) {
+        let (last, longest) = self.pauses.entry(host).or_insert((now, 0));
+        (*last, *longest) = (now, (now - *last).max(*longest));
+    }
+
+    /// Forgets the longest time without an object of each host.
+    pub fn forget_pauses(&mut self) {
+        self.pauses.values_mut().for_each(|(_, longest)| *longest = 0);
+    }
+
+    /// The longest time without an object of a host, over all tracks and since they were forgotten.
+    #[must_use]
+    pub fn longest_pause(&self, host: u32) -> Nanos {
+        self.pauses.get(&host).map_or(0, |(_, longest)| *longest)
     }
 
     /// Hosts that want a track and have no parent yet.

@@ -144,3 +144,43 @@ async fn capacity_changes_while_running_a4() {
     };
     eventually("the children are sent away", children).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offload_is_reported_up_the_tree_and_nowhere_else_a11() {
+    // A chain: the origin feeds one, which feeds the next.
+    let nodes = mesh(4, |_, builder| builder.capacity(1).root_slots(1)).await;
+    let mut publisher = publish(&nodes[0], "feed").await;
+    let mut receivers = Vec::new();
+    for node in &nodes[1..] {
+        let mut subscriber = subscribe(node, "feed").await;
+        receivers.push(tokio::spawn(async move { receive_all(&mut subscriber).await.len() }));
+    }
+    attached(&nodes[0], "feed", 4).await;
+    for index in 0..100 {
+        publisher.send(payload(index, 1000)).await.expect("sends");
+    }
+    let reported = async |node: &banyan_node::Node, objects: u64| {
+        eventually("the report", async || {
+            let offload = node.offload(&common::track("feed")).await.ok()?;
+            (offload.objects == objects && offload.intended_percent.is_some_and(|share| share > 60.0))
+                .then_some(offload)
+        })
+        .await
+    };
+    let offload = reported(&nodes[0], 300).await;
+    assert!(offload.whole);
+    assert_eq!(offload.bytes, 300_000);
+    for share in [offload.intended_percent, offload.measured_percent] {
+        assert!(share.is_some_and(|share| (share - 200.0 / 3.0).abs() < 0.1), "{share:?}");
+    }
+    let feeding: Vec<_> = offload.peers.iter().filter(|peer| peer.objects > 0).collect();
+    assert!(feeding.len() == 3 && feeding.iter().all(|peer| peer.to.len() == 1 && peer.to[0].objects == 100));
+    let first = feeding[1].peer_id.clone();
+    let relay = nodes.iter().find(|node| node.peer_id().to_string() == first).expect("one of them");
+    let offload = reported(relay, 200).await;
+    assert_eq!((offload.whole, offload.measured_percent), (false, None), "of the origin it hears nothing");
+    publisher.finish().await.expect("finishes");
+    for receiver in receivers {
+        assert_eq!(receiver.await.expect("received"), 100);
+    }
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use banyan_gossip::PeerId;
 
 use crate::{
-    Context, DetachReason, Event, Output, RefuseReason, Source, StuckReason, Tree,
+    Context, DetachReason, Event, MoveReason, Output, RefuseReason, Source, StuckReason, Tree,
     attempt::{Attempt, HINTS_MAX, Opening, Phase},
     upstream::Parent,
 };
@@ -112,12 +112,28 @@ impl Tree {
         if !self.is_opening(peer, ticket) {
             return;
         }
+        let silent = self.upstream.attempt.as_ref().is_some_and(|attempt| attempt.reason == MoveReason::ParentSilent)
+            && self.upstream.parent.is_some();
+        let deadline = now + self.config.open_timeout;
+        match self.opening_mut() {
+            // Its silence may be that of a busy machine: it is heard again, or lost, within moments.
+            Some(opening) if silent => {
+                (opening.trial, opening.deadline) = (Some(now), deadline);
+            }
+            _ => self.adopt_parent(now, cx),
+        }
+    }
+
+    /// Makes the peer whose stream works the parent; the former one is given up.
+    pub(crate) fn adopt_parent(&mut self, now: Instant, cx: &mut Context<'_>) {
         let Some(attempt) = self.upstream.attempt.take() else {
             return;
         };
         let Phase::Opening(opening) = attempt.phase else {
+            self.upstream.attempt = Some(attempt);
             return;
         };
+        let peer = opening.peer;
         let fits = opening.path.len() + usize::from(self.height()) <= usize::from(self.config.max_depth);
         if !fits {
             self.upstream.attempt = Some(Attempt { phase: Phase::Opening(opening), ..attempt });
@@ -133,7 +149,7 @@ impl Tree {
         self.age.get_or_insert(opening.age).merge(now, opening.age);
         self.upstream.parent = Some(Parent {
             peer,
-            ticket,
+            ticket: opening.ticket,
             path: opening.path,
             siblings: opening.siblings,
             settings: opening.settings,
@@ -151,7 +167,7 @@ impl Tree {
             depth,
             reason: attempt.reason,
             tries: attempt.tries,
-            took: now.saturating_duration_since(attempt.started),
+            took: opening.trial.unwrap_or(now).saturating_duration_since(attempt.started),
         });
     }
 }

@@ -48,7 +48,7 @@ pub(crate) enum Phase {
     Connecting { peer: PeerId, until: Instant },
     /// An answer is awaited.
     Asked { peer: PeerId, request: u64, until: Instant },
-    /// A slot is reserved, the data stream is being opened.
+    /// A slot is reserved, the data stream is being opened, or on trial.
     Opening(Box<Opening>),
 }
 
@@ -63,6 +63,9 @@ pub(crate) struct Opening {
     pub(crate) siblings: Vec<PeerId>,
     pub(crate) settings: LinkSettings,
     pub(crate) deadline: Instant,
+    /// When its stream opened, if the former parent may still speak up: until then this one is on
+    /// trial. Both feed this node, and whatever comes twice is dropped.
+    pub(crate) trial: Option<Instant>,
 }
 
 /// Most hints kept.
@@ -147,6 +150,7 @@ impl Tree {
         match &mut attempt.phase {
             Phase::Waiting { .. } => self.next_try(now, cx),
             Phase::Asked { until, .. } => *until = (*until).min(now + self.config.repair_timeout + RTT_GRANT),
+            Phase::Opening(opening) if opening.trial.is_some() => self.adopt_parent(now, cx),
             Phase::Connecting { .. } | Phase::Opening(_) => {}
         }
     }
@@ -160,8 +164,13 @@ impl Tree {
     }
 
     fn give_back(&mut self, cx: &Context<'_>, opening: &Opening) {
-        self.push(Output::Close { parent: opening.peer, ticket: opening.ticket });
-        self.decline(cx, opening, DetachReason::Cancelled);
+        // The parent that was silent for a moment feeds this node as before; the one on trial is told on the
+        // stream alone, so that it does not hear of the end of the session before it hears that nothing is owed.
+        let owed = opening.trial.is_none() || self.upstream.parent.is_none();
+        self.push(Output::Close { parent: opening.peer, ticket: opening.ticket, owed });
+        if owed {
+            self.decline(cx, opening, DetachReason::Cancelled);
+        }
     }
 
     pub(crate) fn decline(&mut self, cx: &Context<'_>, opening: &Opening, reason: DetachReason) {
@@ -256,6 +265,8 @@ impl Tree {
         match self.upstream.attempt.as_mut() {
             Some(attempt) if attempt.phase.deadline() <= now => match attempt.phase {
                 Phase::Waiting { .. } => self.look(now, cx),
+                // The silent parent was neither heard nor lost: the other one feeds this node.
+                Phase::Opening(ref opening) if opening.trial.is_some() => self.adopt_parent(now, cx),
                 _ => self.fail_target(now, cx),
             },
             _ => {}

@@ -46,7 +46,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long a first join waits for its answer.
     pub join_timeout: Duration,
-    /// How long a repair waits for its answer, beside the round-trip time.
+    /// How long a repair waits for its answer, beside the round-trip time, before it asks somebody else
+    /// too; a late answer is welcome as long as there is no other.
     pub repair_timeout: Duration,
     /// How long a refused offer counts as used up if the refuser's row does not change.
     pub refused_for: Duration,
@@ -86,7 +87,7 @@ impl Default for Config {
             open_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(2),
             join_timeout: Duration::from_secs(1),
-            repair_timeout: Duration::from_millis(150),
+            repair_timeout: Duration::from_millis(60),
             refused_for: Duration::from_secs(5),
             backoff: (Duration::from_millis(200), Duration::from_secs(5)),
             burst: 16,

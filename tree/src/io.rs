@@ -167,6 +167,9 @@ pub enum Output {
         parent: PeerId,
         /// Its ticket.
         ticket: u64,
+        /// Whether it may still owe this node something. If not, tell it so on the stream: it need not
+        /// keep what this node has not consumed.
+        owed: bool,
     },
     /// Feed a child.
     Serve {

@@ -193,6 +193,7 @@ impl Tree {
                     siblings: backups,
                     settings,
                     deadline,
+                    trial: None,
                 };
                 self.on_accept(now, cx, request, opening);
             }

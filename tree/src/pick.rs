@@ -100,7 +100,7 @@ impl Tree {
     }
 
     fn pick(&mut self, now: Instant, cx: &Context<'_>) -> Result<PeerId, StuckReason> {
-        while let Some(peer) = self.upstream.attempt.as_mut().and_then(|attempt| attempt.hints.pop_front()) {
+        while let Some(peer) = self.next_hint(cx) {
             if self.may_ask(now, cx, peer) {
                 return Ok(peer);
             }
@@ -120,6 +120,14 @@ impl Tree {
             attempt.drawn = survey.drawn.into();
         }
         Ok(peer)
+    }
+
+    /// In a repair those that are linked come first: a dial takes longer than several questions.
+    fn next_hint(&mut self, cx: &Context<'_>) -> Option<PeerId> {
+        let repair = self.is_repair(self.upstream.attempt.as_ref()?.reason);
+        let hints = &mut self.upstream.attempt.as_mut()?.hints;
+        let warm = hints.iter().position(|peer| repair && cx.links.linked(peer));
+        hints.remove(warm.unwrap_or(0))
     }
 
     /// When every slot is taken, one who feeds others may still be let in instead of one who cannot:

@@ -103,7 +103,7 @@ impl Upstream {
 impl Tree {
     /// Ends the session with a former parent.
     pub(crate) fn close_parent(&mut self, cx: &Context<'_>, parent: &Parent, reason: DetachReason) {
-        self.push(Output::Close { parent: parent.peer, ticket: parent.ticket });
+        self.push(Output::Close { parent: parent.peer, ticket: parent.ticket, owed: true });
         if cx.links.linked(&parent.peer) {
             self.send(parent.peer, Message::Detach { ticket: parent.ticket, reason });
         }

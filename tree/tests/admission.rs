@@ -133,7 +133,7 @@ fn node_that_sees_itself_in_its_path_detaches_at_once_a7() {
     let path = vec![SOURCE.origin, peer(50), peer(101)];
     solo.message(peer(101), path_message(&path));
     assert_eq!((solo.tree.parent(), solo.tree.depth()), (None, None));
-    assert!(solo.outputs.contains(&Output::Close { parent: peer(101), ticket: 7 }));
+    assert!(solo.outputs.contains(&Output::Close { parent: peer(101), ticket: 7, owed: true }));
     let detach = Message::Detach { ticket: 7, reason: DetachReason::Loop };
     assert!(solo.sent(peer(101), detach));
 }

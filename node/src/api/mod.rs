@@ -83,9 +83,13 @@ async fn track(State(shared): State<Shared>, method: Method, uri: Uri, body: Bod
             query::none(&uri)?;
             Ok(shown(shared.node.tree(&track).await?))
         }
+        (Action::Offload, Method::GET | Method::HEAD) => {
+            query::none(&uri)?;
+            Ok(shown(shared.node.offload(&track).await?))
+        }
         (Action::Subscribe, Method::GET) => subscribe::subscribe(&shared.node, track, &uri).await,
         (Action::Publish, Method::PUT | Method::POST) => Ok(publish::publish(&shared.node, track, &uri, body).await),
-        (Action::Tree | Action::Subscribe, _) => Ok(not_allowed("GET")),
+        (Action::Tree | Action::Offload | Action::Subscribe, _) => Ok(not_allowed("GET")),
         (Action::Publish, _) => Ok(not_allowed("PUT, POST")),
     }
 }

@@ -15,6 +15,8 @@ pub(super) const PREFIX: &str = "/v1/tracks/";
 pub(super) enum Action {
     /// Its tree.
     Tree,
+    /// Who forwards how much of it.
+    Offload,
     /// To publish it.
     Publish,
     /// To subscribe to it.
@@ -28,6 +30,7 @@ pub(super) fn parse(path: &str) -> Result<(TrackName, Action), ApiError> {
     let (track, action) = rest.rsplit_once('/').ok_or_else(unknown)?;
     let action = match action {
         "tree" => Action::Tree,
+        "offload" => Action::Offload,
         "publish" => Action::Publish,
         "subscribe" => Action::Subscribe,
         _ => return Err(unknown()),

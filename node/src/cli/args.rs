@@ -159,6 +159,9 @@ pub(crate) struct Show {
 pub(crate) struct Tree {
     /// The track
     pub(crate) track: TrackName,
+    /// Show who forwards how much instead
+    #[arg(long)]
+    pub(crate) offload: bool,
     #[command(flatten)]
     pub(crate) show: Show,
 }

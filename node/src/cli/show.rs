@@ -11,7 +11,7 @@ use super::{
     render::{self, style::Style},
     sse::Events,
 };
-use crate::views::{Envelope, Peers, Status, Tracks, TreeView, View};
+use crate::views::{Envelope, OffloadView, Peers, Status, Tracks, TreeView, View};
 
 pub(crate) async fn status(args: Show) -> Outcome {
     let status: Status = client(&args)?.view("/v1/status").await?;
@@ -42,11 +42,23 @@ pub(crate) async fn tracks(args: Show) -> Outcome {
 }
 
 pub(crate) async fn tree(args: Tree) -> Outcome {
+    if args.offload {
+        return offload(args).await;
+    }
     let tree: TreeView = client(&args.show)?.view(&format!("/v1/tracks/{}/tree", args.track)).await?;
     match args.show.format {
         Format::Table => print(&render::tree::tree(Style::of_stdout(), &tree)),
         Format::Json => print(&document(tree)),
         Format::Jsonl => print(&items("banyan.tree_node/v1", &tree.nodes)),
+    }
+}
+
+async fn offload(args: Tree) -> Outcome {
+    let offload: OffloadView = client(&args.show)?.view(&format!("/v1/tracks/{}/offload", args.track)).await?;
+    match args.show.format {
+        Format::Table => print(&render::offload::offload(Style::of_stdout(), &offload)),
+        Format::Json => print(&document(offload)),
+        Format::Jsonl => print(&items("banyan.offload_peer/v1", &offload.peers)),
     }
 }
 

@@ -1,10 +1,17 @@
 //! What a node shows of its mesh.
 
+use std::collections::BTreeMap;
+
 use banyan_gossip::{PeerId, Role, Row, TrackEntry, TrackName, table::Status as PeerStatus};
 use banyan_tree::Tree;
 
-use super::Mesh;
-use crate::views::{Peer, Peers, Status, Track, TrackHere, Tracks, TreeNode, TreeView};
+use super::{
+    Mesh,
+    offload::{Offload, Volume},
+};
+use crate::views::{
+    OffloadChild, OffloadPeer, OffloadView, Peer, Peers, Status, Track, TrackHere, Tracks, TreeNode, TreeView,
+};
 
 /// The status, without what only the outside knows (`version`, `uptime_s`).
 #[must_use]
@@ -144,4 +151,48 @@ fn node(row: &Row, entry: &TrackEntry) -> TreeNode {
         capacity: row.capacity,
         attached: entry.depth.is_some(),
     }
+}
+
+/// Who forwards how much of a track: as the tree is meant to, and as it was reported to this node.
+#[must_use]
+pub fn offload(mesh: &Mesh, track: &TrackName) -> Option<OffloadView> {
+    let tree = tree(mesh, track)?;
+    let known = mesh.offload(track);
+    let relays = || known.into_iter().flat_map(Offload::relays);
+    let mut reported: BTreeMap<String, _> =
+        relays().map(|(relay, total, children)| (relay.to_string(), (total, children))).collect();
+    let mut peers = Vec::new();
+    for node in &tree.nodes {
+        let (total, children) = reported.remove(&node.peer_id).unwrap_or_default();
+        let to = children.iter().map(|(child, volume)| OffloadChild {
+            peer_id: child.to_string(),
+            objects: volume.objects,
+            bytes: volume.bytes,
+        });
+        peers.push(OffloadPeer {
+            peer_id: node.peer_id.clone(),
+            label: node.label.clone(),
+            role: node.role.clone(),
+            children: node.children,
+            objects: total.objects,
+            bytes: total.bytes,
+            to: to.collect(),
+        });
+    }
+    // Peers that are gone have forwarded too.
+    let all = relays().fold(Volume::default(), |sum, (_, total, _)| sum.plus(total));
+    let whole = tree.origin == Some(mesh.me().to_string());
+    let origin = peers.iter().find(|peer| Some(&peer.peer_id) == tree.origin.as_ref());
+    let fed: u64 = peers.iter().map(|peer| u64::from(peer.children)).sum();
+    let share = |of_origin: u64, of_all: u64| (of_all > 0).then(|| 100.0 - 100.0 * of_origin as f64 / of_all as f64);
+    Some(OffloadView {
+        intended_percent: origin.and_then(|origin| share(origin.children.into(), fed)),
+        measured_percent: origin.filter(|_| whole).and_then(|origin| share(origin.bytes, all.bytes)),
+        objects: all.objects,
+        bytes: all.bytes,
+        track: tree.track,
+        origin: tree.origin,
+        whole,
+        peers,
+    })
 }

@@ -1,10 +1,10 @@
 //! What goes into a mesh node and what comes out, and its numbers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use banyan_gossip::{Label, MeshName, PeerId, TrackName};
 
-use super::{ConnectorConfig, Control, LinkConfig};
+use super::{ConnectorConfig, Control, LinkConfig, offload::Volume};
 
 /// Slots of a node that does not say how many it offers, and the most that any peer is believed to
 /// offer.
@@ -74,10 +74,14 @@ pub enum Input {
         /// The peer.
         peer: PeerId,
     },
-    /// Bytes came from a linked peer by another way than its control stream.
+    /// Bytes came from a linked peer on data streams.
     Heard {
         /// The peer.
         peer: PeerId,
+        /// When they came last.
+        at: Instant,
+        /// How many times since this was told before.
+        times: u32,
     },
     /// A message came over a link.
     Message {
@@ -117,6 +121,15 @@ pub enum Input {
         oldest: u64,
         /// The object that comes next.
         next: u64,
+    },
+    /// What this node has forwarded of a track since it started; at most once a second.
+    Forwarded {
+        /// The track.
+        track: TrackName,
+        /// To all children there ever were.
+        total: Volume,
+        /// To each that is fed now.
+        children: Vec<(PeerId, Volume)>,
     },
     /// A child opened its data stream.
     ChildOpened {
@@ -205,6 +218,8 @@ pub enum Output {
         parent: PeerId,
         /// Its ticket.
         ticket: u64,
+        /// Whether it may still owe this node something; if not, tell it so first.
+        owed: bool,
     },
     /// Feed a child.
     Serve {

@@ -5,6 +5,10 @@
 //! none. A parent that is silent is left long before its link is given up: that it is of no use now
 //! is no evidence that it is dead (see `docs/decisions/0002`).
 //!
+//! How soon a parent's silence is strange depends on what flows: one that sends an object every 5 ms is
+//! asked after 20 ms, an idle one after its pulse is due. Whoever answers was only quiet, and is given
+//! twice as long the next time.
+//!
 //! A node that was itself starved of time does not blame its peers (the self-awareness of Lifeguard,
 //! <https://arxiv.org/abs/1707.00788>): what its timers run late is granted to everyone.
 
@@ -20,6 +24,8 @@ use banyan_gossip::PeerId;
 pub struct LinkConfig {
     /// A parent that is silent for this long is pinged: a little more than passes between its pulses.
     pub parent_ping: Duration,
+    /// It is pinged after four times what passes between its objects, but not sooner than this.
+    pub parent_ping_soonest: Duration,
     /// Between pings to a parent that stays silent.
     pub parent_ping_again: Duration,
     /// Anybody else who is silent for this long is pinged by the end that dialled, and then again and
@@ -27,8 +33,9 @@ pub struct LinkConfig {
     pub ping: Duration,
     /// However talkative a peer is, it is pinged this often to measure the round-trip time.
     pub measure: Duration,
-    /// A parent that is silent for this long gets a backup beside it.
-    pub parent_silent: Duration,
+    /// A parent that does not answer a ping for this long, beside the round trip, gets a backup beside it.
+    /// After a false alarm it is given twice as long, at most three times, for half a minute.
+    pub parent_answer: Duration,
     /// A parent that is silent for this long is given up by the trees, but not yet its link.
     pub parent_lost: Duration,
     /// A link over which nothing came for this long after a ping is lost.
@@ -41,16 +48,24 @@ impl Default for LinkConfig {
     fn default() -> Self {
         Self {
             parent_ping: Duration::from_millis(110),
+            parent_ping_soonest: Duration::from_millis(20),
             parent_ping_again: Duration::from_millis(50),
             ping: Duration::from_secs(1),
             measure: Duration::from_secs(30),
-            parent_silent: Duration::from_millis(150),
+            parent_answer: Duration::from_millis(30),
             parent_lost: Duration::from_millis(300),
             lost: Duration::from_millis(3_200),
-            starved: Duration::from_millis(30),
+            starved: Duration::from_millis(15),
         }
     }
 }
+
+/// Objects of a parent that may fail to come before it is asked whether it is still there.
+const PACES: u32 = 4;
+/// A slower pace makes no difference.
+const PACE_MAX: Duration = Duration::from_millis(100);
+/// How long a false alarm makes patient.
+const ALARM_EASE: Duration = Duration::from_secs(30);
 
 /// One link.
 #[derive(Debug, Clone)]
@@ -64,6 +79,10 @@ pub struct Link {
     /// Whether the peer said that it closes the link on purpose.
     pub graceful: bool,
     heard: Instant,
+    /// What passes between signs of life on data streams, smoothed.
+    pace: Duration,
+    /// The last false alarm, and how long an answer may take since then.
+    alarmed: Option<(Instant, Duration)>,
     pinged: Option<Instant>,
     /// The first ping after which nothing was heard.
     unanswered: Option<Instant>,
@@ -84,26 +103,60 @@ enum Silence {
 }
 
 impl Link {
-    const fn hear(&mut self, now: Instant) {
-        (self.heard, self.unanswered) = (now, None);
+    fn hear(&mut self, now: Instant) {
+        if self.unanswered.take().is_some() {
+            self.pace = (self.pace * 2).min(PACE_MAX);
+        }
+        self.heard = self.heard.max(now);
+    }
+
+    /// Data came `times` times since it was heard last, at last `at`.
+    fn hear_data(&mut self, at: Instant, times: u32) {
+        let sample = at.saturating_duration_since(self.heard) / times.max(1);
+        self.hear(at);
+        self.pace = (self.pace + sample.min(PACE_MAX)) / 2;
+    }
+
+    /// How long it may be silent before it is pinged.
+    fn quiet(&self, config: &LinkConfig, parent: bool) -> Duration {
+        match (parent, self.dialer) {
+            (true, _) => (self.pace * PACES).max(config.parent_ping_soonest).min(config.parent_ping),
+            (false, true) => config.ping,
+            // One ping with its answer is a sign of life for both ends.
+            (false, false) => config.ping * 5 / 4,
+        }
     }
 
     fn next_ping(&self, config: &LinkConfig, parent: bool) -> Instant {
         let Some(pinged) = self.pinged else {
             return self.since;
         };
-        let (idle, again) = match (parent, self.dialer) {
-            (true, _) => (config.parent_ping, config.parent_ping_again),
-            (false, true) => (config.ping, config.ping),
-            // One ping with its answer is a sign of life for both ends.
-            (false, false) => (config.ping * 5 / 4, config.ping),
-        };
-        (self.heard + idle).max(pinged + again).min(pinged + config.measure)
+        let again = if parent { config.parent_ping_again } else { config.ping };
+        let due = if self.unanswered.is_some() { pinged + again } else { self.heard + self.quiet(config, parent) };
+        due.min(pinged + config.measure)
+    }
+
+    /// Until when its silence means nothing.
+    fn patience(&self, config: &LinkConfig) -> Option<Instant> {
+        let asked = self.unanswered?.max(self.heard + self.quiet(config, true));
+        Some(asked + self.answer(config, asked) + self.rtt.unwrap_or_default())
+    }
+
+    /// How long an answer may take.
+    fn answer(&self, config: &LinkConfig, now: Instant) -> Duration {
+        let lately = self.alarmed.filter(|(at, _)| now.saturating_duration_since(*at) < ALARM_EASE);
+        lately.map_or(config.parent_answer, |(_, answer)| answer)
+    }
+
+    /// It was only late. Busy machines are, again and again.
+    fn note_false_alarm(&mut self, config: &LinkConfig) {
+        let answer = 2 * self.answer(config, self.heard);
+        self.alarmed = Some((self.heard, answer.min(3 * config.parent_answer)));
     }
 
     fn deadline(&self, config: &LinkConfig, parent: bool) -> Instant {
         let left = match (parent, self.silence) {
-            (true, Silence::None) => Some(self.heard + config.parent_silent),
+            (true, Silence::None) => self.patience(config),
             (true, Silence::Noticed) => Some(self.heard + config.parent_lost),
             (true, Silence::GivenUp) | (false, _) => None,
         };
@@ -173,6 +226,8 @@ impl Links {
             used: now,
             graceful: false,
             heard: now,
+            pace: PACE_MAX,
+            alarmed: None,
             pinged: None,
             unanswered: None,
             awaited: None,
@@ -206,12 +261,27 @@ impl Links {
 
     /// A sign of life. Says whether the peer was noted as silent.
     pub(crate) fn heard(&mut self, now: Instant, peer: &PeerId) -> bool {
+        self.note(peer, |link| link.hear(now))
+    }
+
+    /// As [`Links::heard`], of data streams.
+    pub(crate) fn heard_data(&mut self, at: Instant, times: u32, peer: &PeerId) -> bool {
+        self.note(peer, |link| link.hear_data(at, times))
+    }
+
+    fn note(&mut self, peer: &PeerId, hear: impl FnOnce(&mut Link)) -> bool {
         let Some(link) = self.links.get_mut(peer) else {
             return false;
         };
-        // It only puts off what is due: [`Links::watch`] may be called too early for once.
-        link.hear(now);
-        std::mem::replace(&mut link.silence, Silence::None) != Silence::None
+        // It only puts off what is due, as a rule: [`Links::watch`] may be called too early for once.
+        let before = link.quiet(&self.config, true);
+        hear(link);
+        self.stale |= link.quiet(&self.config, true) < before;
+        let silence = std::mem::replace(&mut link.silence, Silence::None);
+        if silence == Silence::Noticed {
+            link.note_false_alarm(&self.config);
+        }
+        silence != Silence::None
     }
 
     pub(crate) fn pong(&mut self, now: Instant, peer: &PeerId, nonce: u32) {
@@ -243,7 +313,7 @@ impl Links {
             if parent && silence >= config.parent_lost && link.silence < Silence::GivenUp {
                 link.silence = Silence::GivenUp;
                 findings.push(Finding::GivenUp(*peer));
-            } else if parent && silence >= config.parent_silent && link.silence < Silence::Noticed {
+            } else if parent && link.silence < Silence::Noticed && link.patience(config).is_some_and(|at| at <= now) {
                 link.silence = Silence::Noticed;
                 findings.push(Finding::Silent(*peer));
             }
@@ -288,5 +358,117 @@ impl banyan_tree::Links for Links {
 
     fn rtt(&self, peer: &PeerId) -> Option<Duration> {
         self.links.get(peer)?.rtt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: PeerId = PeerId::from_key_bytes([1; 32]);
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// A link to a parent whose first ping was answered.
+    fn linked(now: Instant) -> Links {
+        let mut links = Links::new(LinkConfig::default());
+        links.up(now, PARENT, true);
+        links.set_parents(now, BTreeSet::from([PARENT]));
+        assert!(matches!(links.watch(now)[..], [Finding::Ping(..)]));
+        links.heard(now, &PARENT);
+        links
+    }
+
+    /// What is found next, and when, if nothing is heard; the watch is called when it wants to be, and `late`.
+    fn next(links: &mut Links, late: Duration) -> (Instant, Finding) {
+        loop {
+            links.schedule();
+            let now = links.deadline().expect("a link is watched") + late;
+            if let Some(finding) = links.watch(now).first() {
+                return (now, *finding);
+            }
+        }
+    }
+
+    fn stream(links: &mut Links, from: Instant, pace: Duration, times: u32) -> Instant {
+        let at = |time: u32| from + pace * time;
+        for now in (1..=times).map(at) {
+            links.heard_data(now, 1, &PARENT);
+            links.schedule();
+            if links.deadline().is_some_and(|due| due <= now) {
+                // Now and then the round trip is measured.
+                let findings = links.watch(now);
+                assert!(matches!(findings[..], [] | [Finding::Ping(..)]), "data is a sign of life: {findings:?}");
+            }
+        }
+        at(times)
+    }
+
+    #[test]
+    fn how_soon_a_silence_is_strange_depends_on_what_flows() {
+        for (pace, asked) in [(1, 20), (5, 20), (10, 40), (20, 80), (60, 110)] {
+            let start = Instant::now();
+            let mut links = linked(start);
+            let last = stream(&mut links, start, ms(pace), 20);
+            let (at, finding) = next(&mut links, Duration::ZERO);
+            assert!(matches!(finding, Finding::Ping(..)));
+            let off = (at - last).abs_diff(ms(asked));
+            assert!(off < ms(2), "pace {pace}: {:?}", at - last);
+            let (silent, finding) = next(&mut links, Duration::ZERO);
+            assert_eq!((silent - at, finding), (ms(30), Finding::Silent(PARENT)));
+        }
+    }
+
+    #[test]
+    fn a_parent_that_answers_was_only_quiet_and_gets_twice_as_long() {
+        let start = Instant::now();
+        let mut links = linked(start);
+        let mut last = stream(&mut links, start, ms(5), 20);
+        let mut pings = 0;
+        for _ in 0..20 {
+            let (at, finding) = next(&mut links, Duration::ZERO);
+            assert!(matches!(finding, Finding::Ping(..)), "{finding:?}");
+            pings += 1;
+            links.heard(at, &PARENT);
+            last = at;
+        }
+        assert_eq!(pings, 20);
+        let (at, _) = next(&mut links, Duration::ZERO);
+        assert_eq!(at - last, ms(110), "as an idle parent, whose pulses come in time");
+    }
+
+    #[test]
+    fn a_false_alarm_makes_patient_for_a_while() {
+        let start = Instant::now();
+        let mut links = linked(start);
+        let mut now = start;
+        for answer in [30, 60, 90, 90] {
+            stream(&mut links, now, ms(5), 40);
+            let (at, _) = next(&mut links, Duration::ZERO);
+            let mut found = next(&mut links, Duration::ZERO);
+            while found.1 != Finding::Silent(PARENT) {
+                found = next(&mut links, Duration::ZERO);
+            }
+            assert_eq!(found.0 - at, ms(answer));
+            now = found.0;
+            assert!(links.heard(now, &PARENT));
+        }
+        stream(&mut links, now, ms(5), 8_000);
+        let (at, _) = next(&mut links, Duration::ZERO);
+        assert!(matches!(next(&mut links, Duration::ZERO), (silent, Finding::Silent(_)) if silent - at == ms(30)));
+    }
+
+    #[test]
+    fn a_node_that_was_starved_does_not_blame_its_parent() {
+        let start = Instant::now();
+        let mut links = linked(start);
+        stream(&mut links, start, ms(5), 20);
+        for _ in 0..3 {
+            let (at, finding) = next(&mut links, ms(400));
+            assert!(matches!(finding, Finding::Ping(..)), "{finding:?}");
+            links.heard(at, &PARENT);
+        }
     }
 }

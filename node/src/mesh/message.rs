@@ -3,6 +3,8 @@
 use banyan_gossip::TrackName;
 use serde::{Deserialize, Serialize};
 
+use super::offload::Report;
+
 /// Largest encoded control message, in bytes. Checked before anything is allocated for it.
 pub const CONTROL_BYTES_MAX: usize = 320 * 1024;
 
@@ -21,6 +23,16 @@ pub enum Control {
         /// For its tree.
         #[serde(rename = "m")]
         message: banyan_tree::Message,
+    },
+    /// To a parent: who forwards how much of a track.
+    #[serde(rename = "f")]
+    Report {
+        /// The track.
+        #[serde(rename = "n")]
+        track: TrackName,
+        /// Of the sender and those below it.
+        #[serde(rename = "m")]
+        report: Report,
     },
     /// Answer with a [`Control::Pong`] of the same number.
     #[serde(rename = "i")]

@@ -16,6 +16,7 @@ pub mod inspect;
 mod io;
 mod links;
 pub mod message;
+pub mod offload;
 mod requests;
 mod seek;
 mod session;
@@ -37,6 +38,7 @@ pub use io::{CAPACITY_CEILING, Config, Event, Input, Output, RequestError};
 use links::Finding;
 pub use links::{Link, LinkConfig, Links};
 pub use message::{ByeReason, Control};
+use offload::{Forwarded, Offload};
 pub use session::{Session, supersedes};
 
 /// Gossip, trees and links of one node.
@@ -46,6 +48,10 @@ pub struct Mesh {
     rng: fastrand::Rng,
     gossip: Gossip,
     trees: BTreeMap<TrackName, Tree>,
+    /// Who forwards how much; of the tracks that have a tree.
+    offload: BTreeMap<TrackName, Offload>,
+    /// The incarnation that this node started with.
+    life: u64,
     slots: SlotPool,
     links: Links,
     connector: Connector,
@@ -76,7 +82,7 @@ impl Mesh {
     #[must_use]
     pub fn new(me: LocalPeer, config: Config, keys: Arc<dyn Keys>, mut rng: fastrand::Rng, now: Instant) -> Self {
         let capacity = config.capacity.unwrap_or(CAPACITY_CEILING).min(CAPACITY_CEILING);
-        let peer = me.peer;
+        let (peer, life) = (me.peer, me.incarnation);
         let gossip = Gossip::new(me, config.gossip.clone(), keys, rng.fork(), now);
         let connector = Connector::new(peer, config.connector.clone(), config.bootstraps, rng.fork(), now);
         let mut mesh = Self {
@@ -84,6 +90,8 @@ impl Mesh {
             rng,
             gossip,
             trees: BTreeMap::new(),
+            offload: BTreeMap::new(),
+            life,
             slots: SlotPool::new(capacity),
             links: Links::new(config.links),
             connector,
@@ -160,7 +168,11 @@ impl Mesh {
         match input {
             Input::LinkUp { peer, dialer, bootstrap } => self.on_link_up(now, peer, dialer, bootstrap),
             Input::LinkDown { peer } => self.on_link_down(now, peer),
-            Input::Heard { peer } => self.on_heard(now, peer),
+            Input::Heard { peer, at, times } => {
+                if self.links.heard_data(at.min(now), times, &peer) {
+                    self.all_trees(now, || banyan_tree::Input::Heard { peer });
+                }
+            }
             Input::Message { from, message } => self.on_message(now, from, message),
             Input::DialFailed { peer, unreachable } => {
                 self.connector.peer_failed(now, peer);
@@ -180,6 +192,9 @@ impl Mesh {
             }
             Input::Ring { track, oldest, next } => {
                 self.tree_input(now, &track, banyan_tree::Input::Ring { oldest, next });
+            }
+            Input::Forwarded { track, total, children } => {
+                self.on_forwarded(track, Forwarded { life: self.life, total, children });
             }
             Input::ChildOpened { track, peer, ticket } if self.trees.contains_key(&track) => {
                 self.tree_input(now, &track, banyan_tree::Input::ChildOpened { peer, ticket });
@@ -244,6 +259,7 @@ impl Mesh {
                 self.gossip.handle_input(now, banyan_gossip::Input::Message { from, message });
             }
             Control::Tree { track, message } => self.on_tree_message(now, from, track, message),
+            Control::Report { track, report } => self.on_report(from, &track, report),
             Control::Ping(nonce) => self.send(from, Control::Pong(nonce)),
             Control::Pong(nonce) => self.links.pong(now, &from, nonce),
             Control::Release if !self.in_trees().contains(&from) => {
@@ -416,7 +432,9 @@ impl Mesh {
             Tree::Open { parent, ticket, epoch, .. } => {
                 self.outputs.push_back(Output::Open { track, parent, ticket, epoch });
             }
-            Tree::Close { parent, ticket } => self.outputs.push_back(Output::Close { track, parent, ticket }),
+            Tree::Close { parent, ticket, owed } => {
+                self.outputs.push_back(Output::Close { track, parent, ticket, owed });
+            }
             Tree::Serve { child, ticket } => self.outputs.push_back(Output::Serve { track, child, ticket }),
             Tree::Reject { child, ticket } | Tree::Drop { child, ticket } => {
                 self.outputs.push_back(Output::Drop { track, child, ticket });
@@ -425,6 +443,7 @@ impl Mesh {
             Tree::Event(event) => self.outputs.push_back(Output::Event(Event::Tree(track, event))),
             Tree::Left => {
                 self.trees.remove(&track);
+                self.offload.remove(&track);
                 self.row_changed = true;
                 self.outputs.push_back(Output::Event(Event::TrackClosed(track)));
             }

@@ -5,19 +5,29 @@
 
 use std::{
     io,
-    sync::Arc,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{sleep_until, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{sleep_until, timeout},
+};
 
-use super::line::{Line, SharedTrack};
+use super::{
+    activity::Activity,
+    line::{Line, SharedTrack},
+};
+use crate::mesh::offload::Volume;
 use crate::relay::{
     Decoder, Feed, Frame, FrameError, Opening, OpeningFrom, Pull, Track, TrackConfig,
     feed::{self, NotAnAck},
+    frame::HEADER_BYTES,
     opening::{OPENING_BYTES_MAX, OpeningError},
     pull::{AckStep, Acks, Begin, PullError},
     track::ReaderId,
@@ -32,6 +42,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 const COPY_BELOW_BYTES: usize = 16 * 1024;
 /// A data stream to a child that takes not a byte for this long is given up.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a parent may take to hear that nothing is owed any more.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Least and most bytes asked for by one read.
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
@@ -57,6 +69,8 @@ pub(crate) enum DataError {
     ChildCutOff,
     #[error("the parent closed the stream")]
     Closed,
+    #[error("the child needs nothing more")]
+    Left,
 }
 
 pub(crate) async fn write_opening(stream: &mut (impl AsyncWrite + Unpin), opening: &Opening) -> Result<(), DataError> {
@@ -67,10 +81,15 @@ pub(crate) async fn write_opening(stream: &mut (impl AsyncWrite + Unpin), openin
     Ok(stream.flush().await?)
 }
 
-pub(crate) async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<Opening, DataError> {
+/// Reads what a child says first. A patient reader waits for the first byte as long as the stream is there:
+/// a child may open it long before it has anything to say.
+pub(crate) async fn read_opening(stream: &mut (impl AsyncRead + Unpin), patient: bool) -> Result<Opening, DataError> {
+    let mut length = [0; 2];
+    if patient {
+        stream.read_exact(&mut length[..1]).await?;
+    }
     let read = async {
-        let mut length = [0; 2];
-        stream.read_exact(&mut length).await?;
+        stream.read_exact(&mut length[usize::from(patient)..]).await?;
         let length = usize::from(u16::from_be_bytes(length));
         if length > OPENING_BYTES_MAX {
             return Err(OpeningError.into());
@@ -89,39 +108,73 @@ pub(crate) async fn feed(
     line: Arc<Line>,
     from: OpeningFrom,
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    activity: Arc<AtomicBool>,
+    activity: Arc<Activity>,
+    sent: Arc<Sent>,
 ) -> DataError {
     let feed = Feed::new(Instant::now(), &mut line.lock(), line.epoch, from.into());
-    let reader = Reader { line: Arc::clone(&line), name: feed.reader() };
+    let mut reader = Reader { line: Arc::clone(&line), name: feed.reader(), hold: true };
     let (from_child, to_child) = stream.split();
-    let writing = write_frames(&line, feed, to_child);
+    let writing = write_frames(&line, feed, to_child, &sent);
     let reading = read_acks(&line, reader.name, from_child, &activity);
-    tokio::select! {
+    let error = tokio::select! {
         Err(error) = writing => error,
         Err(error) = reading => error,
         else => DataError::Closed,
+    };
+    reader.hold = !matches!(error, DataError::Left);
+    error
+}
+
+/// What was sent to a child, over all its streams.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    objects: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Sent {
+    fn count(&self, frame: &Frame) {
+        if let Frame::Chunk(chunk) = frame {
+            self.objects.fetch_add(u64::from(chunk.last), Ordering::Relaxed);
+            self.bytes.fetch_add((chunk.wire.len() - HEADER_BYTES) as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// So far.
+    pub(crate) fn volume(&self) -> Volume {
+        Volume { objects: self.objects.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 }
 
-/// A reader that gives up its place, but not at once its claim, when it is dropped.
+/// A reader that gives up its place when it is dropped, but its claim only after a while if it may be
+/// back elsewhere.
 struct Reader {
     line: Arc<Line>,
     name: ReaderId,
+    hold: bool,
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.line.lock().close_reader(Instant::now(), self.name, true);
+        self.line.lock().close_reader(Instant::now(), self.name, self.hold);
         self.line.acks.send_replace(());
     }
 }
 
-async fn write_frames(line: &Line, mut feed: Feed, mut stream: impl AsyncWrite + Unpin) -> Result<(), DataError> {
+async fn write_frames(
+    line: &Line,
+    mut feed: Feed,
+    mut stream: impl AsyncWrite + Unpin,
+    sent: &Sent,
+) -> Result<(), DataError> {
     let mut data = line.data.subscribe();
     let mut batch = Batch::default();
     loop {
         data.borrow_and_update();
-        let filled = feed.fill(&mut line.lock(), BATCH_BYTES, |frame| batch.push(&frame));
+        let filled = feed.fill(&mut line.lock(), BATCH_BYTES, |frame| {
+            sent.count(&frame);
+            batch.push(&frame);
+        });
         if filled.acked {
             line.acks.send_replace(());
         }
@@ -192,7 +245,7 @@ async fn read_acks(
     line: &Line,
     reader: ReaderId,
     mut stream: impl AsyncRead + Unpin,
-    activity: &AtomicBool,
+    activity: &Activity,
 ) -> Result<(), DataError> {
     let mut decoder = Decoder::default();
     let mut buffer = BytesMut::new();
@@ -202,10 +255,13 @@ async fn read_acks(
         if length == 0 {
             return Err(DataError::Closed);
         }
-        activity.store(true, Ordering::Relaxed);
+        activity.note();
         buffer.extend_from_slice(&chunk[..length]);
         let mut acked = None;
         while let Some(frame) = decoder.decode(&mut buffer)? {
+            if frame == Frame::Leave {
+                return Err(DataError::Left);
+            }
             acked = Some(feed::take_ack(&frame)?);
         }
         if let Some(id) = acked {
@@ -231,10 +287,11 @@ pub(crate) async fn pull(
     config: TrackConfig,
     opening: (u64, u64),
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    activity: Arc<AtomicBool>,
+    activity: Arc<Activity>,
+    leave: oneshot::Receiver<()>,
     events: impl PullEvents,
 ) -> DataError {
-    match try_pull(&shared, config, opening, stream, activity, events).await {
+    match try_pull(&shared, config, opening, stream, activity, leave, events).await {
         Ok(never) => match never {},
         Err(error) => error,
     }
@@ -247,7 +304,8 @@ async fn try_pull(
     config: TrackConfig,
     (ticket, epoch): (u64, u64),
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    activity: Arc<AtomicBool>,
+    activity: Arc<Activity>,
+    leave: oneshot::Receiver<()>,
     mut events: impl PullEvents,
 ) -> Result<Never, DataError> {
     let from = shared.lock().epochs.start_of(epoch).into();
@@ -262,7 +320,7 @@ async fn try_pull(
     events.opened().await;
     tokio::select! {
         result = read_frames(&line, Pull::new(ticket), frames, events) => result,
-        result = write_acks(&line, to_parent) => result,
+        result = write_acks(&line, to_parent, leave) => result,
     }
 }
 
@@ -303,7 +361,7 @@ fn take_frames<S: AsyncRead + Unpin>(
 /// The frames that a parent sends.
 struct Frames<S> {
     stream: S,
-    activity: Arc<AtomicBool>,
+    activity: Arc<Activity>,
     decoder: Decoder,
     buffer: BytesMut,
     /// Bytes to ask for with the next read.
@@ -311,7 +369,7 @@ struct Frames<S> {
 }
 
 impl<S: AsyncRead + Unpin> Frames<S> {
-    fn new(stream: S, activity: Arc<AtomicBool>) -> Self {
+    fn new(stream: S, activity: Arc<Activity>) -> Self {
         Self { stream, activity, decoder: Decoder::default(), buffer: BytesMut::new(), room: READ_BYTES_MIN }
     }
 
@@ -349,13 +407,17 @@ impl<S: AsyncRead + Unpin> Frames<S> {
         if read? == 0 {
             return Err(DataError::Closed);
         }
-        self.activity.store(true, Ordering::Relaxed);
+        self.activity.note();
         Ok(())
     }
 }
 
-/// Tells the parent what everyone here and below has consumed.
-async fn write_acks(line: &Line, mut stream: impl AsyncWrite + Unpin) -> Result<Never, DataError> {
+/// Tells the parent what everyone here and below has consumed, and last that nothing is owed any more.
+async fn write_acks(
+    line: &Line,
+    mut stream: impl AsyncWrite + Unpin,
+    mut leave: oneshot::Receiver<()>,
+) -> Result<Never, DataError> {
     let mut bell = line.acks.subscribe();
     let mut acks = Acks::default();
     let mut bytes = BytesMut::new();
@@ -363,13 +425,31 @@ async fn write_acks(line: &Line, mut stream: impl AsyncWrite + Unpin) -> Result<
         bell.borrow_and_update();
         let step = acks.poll(Instant::now(), &line.lock());
         match step {
-            AckStep::Wait => drop(bell.changed().await),
-            AckStep::At(due) => sleep_until(due.into()).await,
+            AckStep::Wait => tokio::select! {
+                _ = bell.changed() => continue,
+                left = &mut leave => left.map_err(|_| DataError::Closed)?,
+            },
+            AckStep::At(due) => tokio::select! {
+                () = sleep_until(due.into()) => continue,
+                left = &mut leave => left.map_err(|_| DataError::Closed)?,
+            },
             AckStep::Send(ack) => {
                 ack.encode(&mut bytes);
                 stream.write_all(&bytes.split()).await?;
                 stream.flush().await?;
+                continue;
             }
         }
+        Frame::Leave.encode(&mut bytes);
+        let write = async {
+            stream.write_all(&bytes).await?;
+            stream.flush().await
+        };
+        timeout(LEAVE_TIMEOUT, write).await.map_err(|_| DataError::TimedOut)??;
+        return Err(DataError::Left);
     }
 }
+
+#[cfg(test)]
+#[path = "data_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! Everything that touches sockets, files and clocks.
 
+mod activity;
 pub mod builder;
 mod control;
 mod core;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     relay::OBJECT_BYTES_MAX,
-    views::{Event, EventView, Peers, Status, Tracks, TreeView},
+    views::{Event, EventView, OffloadView, Peers, Status, Tracks, TreeView},
 };
 
 /// A running node. Clones share it; when all are dropped, the node leaves the mesh.
@@ -84,6 +84,14 @@ impl Node {
     /// [`NodeError::UnknownTrack`] if no peer publishes or follows it; [`NodeError::Shutdown`].
     pub async fn tree(&self, track: &TrackName) -> Result<TreeView, NodeError> {
         self.ask(|reply| Request::Tree(track.clone(), reply)).await?
+    }
+
+    /// Who forwards how much of a track (A11): of the whole tree at its origin, else of what is below.
+    ///
+    /// # Errors
+    /// [`NodeError::UnknownTrack`] if no peer publishes or follows it; [`NodeError::Shutdown`].
+    pub async fn offload(&self, track: &TrackName) -> Result<OffloadView, NodeError> {
+        self.ask(|reply| Request::Offload(track.clone(), reply)).await?
     }
 
     /// Offers another number of slots from now on (A4). Lowering it sends children elsewhere, gently;

@@ -55,6 +55,8 @@ pub enum Frame {
     CutOff,
     /// Child to parent: the child and all below it have consumed the objects below this id.
     Ack(u64),
+    /// Child to parent, last: nothing is owed to the child any more.
+    Leave,
 }
 
 /// A piece of an object, with its bytes as they travel.
@@ -133,6 +135,7 @@ impl Frame {
             Self::End(id) => header(out, *id, CONTROL | 3, 0),
             Self::CutOff => header(out, 0, CONTROL | 4, 0),
             Self::Ack(id) => header(out, *id, CONTROL | 5, 0),
+            Self::Leave => header(out, 0, CONTROL | 6, 0),
         }
     }
 
@@ -143,7 +146,7 @@ impl Frame {
             Self::Chunk(chunk) => chunk.wire.len(),
             Self::Start { .. } => HEADER_BYTES + 17,
             Self::Gap { .. } => HEADER_BYTES + 8,
-            Self::Stable(_) | Self::End(_) | Self::CutOff | Self::Ack(_) => HEADER_BYTES,
+            Self::Stable(_) | Self::End(_) | Self::CutOff | Self::Ack(_) | Self::Leave => HEADER_BYTES,
         }
     }
 
@@ -158,7 +161,8 @@ impl Frame {
             (0x83, 0) => Self::End(id),
             (0x84, 0) => Self::CutOff,
             (0x85, 0) => Self::Ack(id),
-            (0x80..=0x85, length) => return Err(FrameError::BadControl { flags, length }),
+            (0x86, 0) => Self::Leave,
+            (0x80..=0x86, length) => return Err(FrameError::BadControl { flags, length }),
             _ => return Err(FrameError::UnknownFlags(flags)),
         };
         Ok(frame)

@@ -100,7 +100,7 @@ impl Pull {
             Frame::Stable(id) => track.set_stable(id),
             Frame::End(id) => track.set_end(id),
             Frame::CutOff => return Err(PullError::CutOff),
-            Frame::Start { .. } | Frame::Ack(_) => return Err(PullError::Unexpected),
+            Frame::Start { .. } | Frame::Ack(_) | Frame::Leave => return Err(PullError::Unexpected),
         }
         Ok(None)
     }

@@ -32,6 +32,7 @@ fn control_frames() -> Vec<Frame> {
         Frame::End(u64::MAX),
         Frame::CutOff,
         Frame::Ack(1),
+        Frame::Leave,
     ]
 }
 

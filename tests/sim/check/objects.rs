@@ -77,6 +77,7 @@ impl Ledger {
 
 impl World {
     pub(crate) fn on_object(&mut self, host: u32, track: &TrackName, epoch: u64, id: u64, bytes: &[u8]) {
+        self.measure.on_object(self.now, host);
         let ledger = &mut self.checks.ledger;
         ledger.delivered += 1;
         let known = id < ledger.objects(track, epoch) && bytes == payload(epoch, id, bytes.len());

@@ -58,7 +58,7 @@ impl World {
                 self.streams.insert((at, parent, ticket), false);
                 self.later(delay, Happening::StreamArrives { child: at, parent, ticket });
             }
-            Output::Close { parent, ticket } => self.end_stream(at, parent, ticket, false),
+            Output::Close { parent, ticket, .. } => self.end_stream(at, parent, ticket, false),
             Output::Serve { child, ticket } => {
                 let delay = self.draw(self.delays.message);
                 if let Some(serves @ false) = self.streams.get_mut(&(child, at, ticket)) {

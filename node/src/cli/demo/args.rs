@@ -22,10 +22,19 @@ pub(crate) struct Args {
     /// How many others each feeds at most
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) capacity: u16,
-    /// How many relays to kill with SIGKILL; from two on, the last is the bootstrap node
+    /// How many relays to kill; from two on, the last is the bootstrap node
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(super) kill: u16,
-    /// What to stream [default: 100 generated objects of 16 KiB a second]
+    /// How they fail: killed with SIGKILL, or stopped with SIGSTOP, as if their hosts were cut off
+    #[arg(long, value_name = "HOW", default_value = "kill")]
+    pub(super) by: Blow,
+    /// Objects generated a second
+    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "input", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) rate: u32,
+    /// Bytes of an object
+    #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(super) size: u32,
+    /// What to stream [default: generated objects]
     #[arg(long, value_name = "FILE")]
     pub(super) input: Option<PathBuf>,
     /// How long to stream
@@ -39,6 +48,15 @@ pub(crate) struct Args {
     pub(super) keep: bool,
 }
 
+/// How a relay fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Blow {
+    /// SIGKILL: the system closes its connections
+    Kill,
+    /// SIGSTOP: it falls silent, its connections stay
+    Freeze,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ReportFormat {
     /// For people, with drawings
@@ -50,6 +68,7 @@ pub(super) enum ReportFormat {
 const EXAMPLES: &str = "EXAMPLES:
   banyan demo
   banyan demo --nodes 20 --capacity 3 --kill 5 --seconds 20
+  banyan demo --nodes 16 --capacity 3 --kill 1 --by freeze --rate 200 --size 1024
   banyan demo --input video.ts --seconds 30
   banyan demo --kill 3 --format json | jq .data.repair_ms
 

@@ -4,19 +4,20 @@
 //! end with it however it ends.
 
 use std::{
-    env, fs,
+    env, fs, io,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
     time::{Instant, sleep},
 };
 
-use super::args::Args;
+use super::args::{Args, Blow};
 use crate::{
     cli::{
         client::Client,
@@ -149,12 +150,16 @@ impl Cluster {
         self.members.iter().position(|member| member.peer_id == peer_id)
     }
 
-    /// Ends a node with SIGKILL.
-    pub(super) fn kill(&mut self, index: usize) -> Outcome {
+    /// Ends a node with SIGKILL, or stops it with SIGSTOP for the rest of the demo.
+    pub(super) fn strike(&mut self, index: usize, by: Blow) -> Outcome {
         let member = &mut self.members[index];
         member.alive = false;
-        member.process.start_kill().map_err(|error| {
-            Failure::internal(format!("cannot kill node {}: {error}", member.name), "did it end by itself?")
+        let struck = match by {
+            Blow::Kill => member.process.start_kill(),
+            Blow::Freeze => freeze(&member.process),
+        };
+        struck.map_err(|error| {
+            Failure::internal(format!("cannot signal node {}: {error}", member.name), "did it end by itself?")
         })
     }
 
@@ -169,4 +174,9 @@ impl Cluster {
         }
         keep.then(|| self.folder.keep())
     }
+}
+
+fn freeze(process: &Child) -> io::Result<()> {
+    let id = process.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)).ok_or(io::ErrorKind::NotFound)?;
+    Ok(kill_process(id, Signal::STOP)?)
 }

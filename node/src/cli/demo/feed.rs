@@ -14,11 +14,6 @@ use tokio::{
 use super::args::Args;
 use crate::cli::exit::{Failure, Outcome};
 
-/// Payload of an object, in bytes.
-const OBJECT_BYTES: usize = 16 * 1024;
-/// Objects a second where they are generated.
-const RATE: u64 = 100;
-
 /// What was sent so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sent {
@@ -46,14 +41,16 @@ pub(super) struct Feed {
     /// How many objects there are to be.
     pub(super) objects: u64,
     duration: Duration,
+    object_bytes: usize,
 }
 
 impl Feed {
     /// Opens the input, if there is one.
     pub(super) async fn open(args: &Args) -> Outcome<Self> {
-        let duration = Duration::from_secs(args.seconds.into());
+        let (duration, object_bytes) = (Duration::from_secs(args.seconds.into()), args.size as usize);
         let Some(path) = &args.input else {
-            return Ok(Self { file: None, objects: RATE * u64::from(args.seconds), duration });
+            let objects = u64::from(args.rate) * u64::from(args.seconds);
+            return Ok(Self { file: None, objects, duration, object_bytes });
         };
         let failed =
             |error| Failure::usage(format!("cannot read {}: {error}", path.display()), "choose another --input");
@@ -65,7 +62,7 @@ impl Feed {
                 "choose another --input",
             ));
         }
-        Ok(Self { file: Some(file), objects: found.len().div_ceil(OBJECT_BYTES as u64), duration })
+        Ok(Self { file: Some(file), objects: found.len().div_ceil(object_bytes as u64), duration, object_bytes })
     }
 
     /// Sends everything in `length` framing, each object when it is due. `progress` hears of each.
@@ -96,7 +93,7 @@ impl Feed {
 
     /// The next object behind its length; `None` at the end.
     async fn next(&mut self, sent: &Sent) -> std::io::Result<Option<Bytes>> {
-        let mut payload = vec![0; OBJECT_BYTES];
+        let mut payload = vec![0; self.object_bytes];
         match &mut self.file {
             None if sent.objects == self.objects => return Ok(None),
             None => fastrand::Rng::with_seed(sent.objects).fill(&mut payload),
@@ -115,7 +112,7 @@ impl Feed {
             return Ok(None);
         }
         let mut chunk = BytesMut::with_capacity(4 + payload.len());
-        chunk.put_u32(u32::try_from(payload.len()).expect("objects are 16 KiB at most"));
+        chunk.put_u32(u32::try_from(payload.len()).expect("objects are 1 MiB at most"));
         chunk.put_slice(&payload);
         Ok(Some(chunk.freeze()))
     }
@@ -126,6 +123,8 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    const OBJECT_BYTES: usize = 1000;
 
     async fn fed(mut feed: Feed) -> Sent {
         feed.duration = Duration::from_millis(1);
@@ -145,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn generated_stream_is_the_same_each_time() {
-        let feed = || Feed { file: None, objects: 3, duration: Duration::ZERO };
+        let feed = || Feed { file: None, objects: 3, duration: Duration::ZERO, object_bytes: OBJECT_BYTES };
         let (first, second) = (fed(feed()).await, fed(feed()).await);
         assert_eq!((first.objects, first.bytes), (3, 3 * OBJECT_BYTES as u64));
         assert_eq!(first.sha256(), second.sha256());
@@ -157,7 +156,13 @@ mod tests {
         let content = vec![7; 2 * OBJECT_BYTES + 5];
         file.write_all(&content).expect("writes");
         std::io::Seek::rewind(&mut file).expect("rewinds");
-        let sent = fed(Feed { file: Some(File::from_std(file)), objects: 3, duration: Duration::ZERO }).await;
+        let sent = fed(Feed {
+            file: Some(File::from_std(file)),
+            objects: 3,
+            duration: Duration::ZERO,
+            object_bytes: OBJECT_BYTES,
+        })
+        .await;
         assert_eq!((sent.objects, sent.bytes), (3, content.len() as u64));
         assert_eq!(sent.sha256(), <[u8; 32]>::from(Sha256::digest(&content)));
     }

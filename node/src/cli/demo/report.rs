@@ -27,12 +27,18 @@ pub(super) struct Report {
     pub(super) lost: u64,
     /// Objects that survivors got again.
     pub(super) duplicates: u64,
+    /// Objects that nodes got over the network a second time, and dropped.
+    pub(super) dropped: u64,
     /// Times that ids were skipped at survivors.
     pub(super) gaps: u64,
     /// Times that a node went on at another parent after it had lost one.
     pub(super) repairs: usize,
     /// From the last object before a loss to the first after it.
     pub(super) repair_ms: RepairMs,
+    /// The longest time between two objects at each survivor before the first failure.
+    pub(super) calm_ms: RepairMs,
+    /// The same after each failure.
+    pub(super) gap_ms: RepairMs,
     /// Deepest level of the tree in any sample.
     pub(super) depth_max: u8,
     /// Most children of a node in any sample.
@@ -97,6 +103,10 @@ impl Report {
         } else {
             line(&[(Paint::Plain, "no repair was needed".to_owned())]);
         }
+        if let RepairMs { p50: Some(p50), max: Some(max), .. } = self.gap_ms {
+            let [p50, max] = [p50, max].map(milliseconds);
+            line(&[(Paint::Plain, format!("longest pause of a survivor after a failure: p50 {p50}, longest {max}"))]);
+        }
         let (depth, children, capacity) = (self.depth_max, self.children_max, self.capacity);
         line(&[(Paint::Plain, format!("deepest level {depth} · most children {children} of {capacity}"))]);
         line(&[if self.sha256_ok {
@@ -120,9 +130,12 @@ mod tests {
             bytes: 16_384_000,
             lost: 0,
             duplicates: 0,
+            dropped: 0,
             gaps: 0,
             repairs: 4,
             repair_ms: RepairMs::of(vec![30.0, 10.0, 20.0, 140.25]),
+            calm_ms: RepairMs::of(vec![]),
+            gap_ms: RepairMs::of(vec![11.0, 140.25, 12.0]),
             depth_max: 5,
             children_max: 2,
             capacity: 2,
@@ -149,9 +162,12 @@ mod tests {
             "bytes",
             "lost",
             "duplicates",
+            "dropped",
             "gaps",
             "repairs",
             "repair_ms",
+            "calm_ms",
+            "gap_ms",
             "depth_max",
             "children_max",
             "capacity",
@@ -171,6 +187,7 @@ mod tests {
 12 nodes, 3 killed · 1000 objects, 15.6 MiB in 10.0 s
 lost 0 · duplicates 0 · gaps 0
 4 repairs: p50 20 ms, p99 140 ms, longest 140 ms
+longest pause of a survivor after a failure: p50 12 ms, longest 140 ms
 deepest level 5 · most children 2 of 2
 SHA-256 of all 8 receivers that live is that of what was sent
 ";

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    args::Args,
+    args::{Args, Blow},
     cluster::{BOOTSTRAP, Cluster, PUBLISHER},
     feed::{Feed, Sent},
     narrator::Narrator,
@@ -24,7 +24,7 @@ use crate::{
         exit::{Exit, Failure, Outcome},
         render::{self, milliseconds, style::Paint},
     },
-    views::{Event, EventView, TreeView},
+    views::{Event, EventView, Tracks, TreeView},
 };
 
 /// The track that is shown.
@@ -51,14 +51,16 @@ pub(super) struct Show<'a> {
     /// By node; the publisher has none.
     receivers: Vec<Option<Receiver>>,
     repairs: Vec<f64>,
+    /// For each failure, and first for the time before: the longest pause at each survivor.
+    pauses: Vec<Vec<f64>>,
     killed: u16,
     rng: fastrand::Rng,
 }
 
 impl<'a> Show<'a> {
     pub(super) fn new(args: &'a Args, cluster: &'a mut Cluster, narrator: &'a mut Narrator) -> Self {
-        let (receivers, repairs) = (Vec::new(), Vec::new());
-        Self { args, cluster, narrator, receivers, repairs, killed: 0, rng: fastrand::Rng::new() }
+        let (receivers, repairs, pauses) = (Vec::new(), Vec::new(), Vec::new());
+        Self { args, cluster, narrator, receivers, repairs, pauses, killed: 0, rng: fastrand::Rng::new() }
     }
 
     pub(super) async fn run(mut self) -> Outcome<Report> {
@@ -81,10 +83,12 @@ impl<'a> Show<'a> {
         watch.forget();
         let start = Instant::now();
         let sent = self.stream(feed, &chunks, &mut publication, &mut watch).await?;
+        self.note_pauses();
         let after = match self.wait_attached(SETTLED).await {
             Ok(tree) => tree,
             Err(_) => self.tree().await?,
         };
+        let dropped = self.dropped().await;
         // Only now the track ends: receivers that have everything leave the tree.
         drop(chunks);
         let published = timeout(DELIVERED, publication.answer()).await.unwrap_or_else(|_| {
@@ -93,7 +97,7 @@ impl<'a> Show<'a> {
         debug_assert_eq!(published.objects, sent.objects);
         self.narrator.show(&render::tree::tree(self.narrator.style, &after));
         self.wait_delivered(&sent, &mut watch).await;
-        Ok(self.report(&sent, &sampler, start.elapsed()))
+        Ok(self.report(&sent, dropped, &sampler, start.elapsed()))
     }
 
     /// Makes node 1 the origin of the track. What goes into the queue is published.
@@ -190,9 +194,11 @@ impl<'a> Show<'a> {
         let member = &self.cluster.members[index];
         let fed = tree.nodes.iter().filter(|node| node.parent.as_ref() == Some(&member.peer_id)).count();
         let role = if index == BOOTSTRAP { ", the bootstrap node," } else { "" };
-        let text = format!("killing {}{role} which feeds {fed}", member.name);
+        let doing = if self.args.by == Blow::Kill { "killing" } else { "freezing" };
+        let text = format!("{doing} {}{role} which feeds {fed}", member.name);
         self.narrator.say(Paint::Yellow, &text);
-        self.cluster.kill(index)?;
+        self.note_pauses();
+        self.cluster.strike(index, self.args.by)?;
         self.killed += 1;
         Ok(())
     }
@@ -223,6 +229,24 @@ impl<'a> Show<'a> {
         members.filter(|(member, _)| member.alive).filter_map(|(_, receiver)| receiver.as_ref())
     }
 
+    /// Takes what was the longest pause at each survivor since the last failure.
+    fn note_pauses(&mut self) {
+        let pauses = self.survivors().map(|receiver| receiver.tally().take_pause().as_secs_f64() * 1e3).collect();
+        self.pauses.push(pauses);
+    }
+
+    /// Objects that came to the nodes a second time, and that they dropped.
+    async fn dropped(&self) -> u64 {
+        let mut dropped = 0;
+        for member in self.cluster.members.iter().filter(|member| member.alive) {
+            let Ok(tracks) = member.client.view::<Tracks>("/v1/tracks").await else { continue };
+            let here =
+                tracks.tracks.iter().filter(|track| track.track == TRACK).filter_map(|track| track.here.as_ref());
+            dropped += here.map(|here| here.duplicates).sum::<u64>();
+        }
+        dropped
+    }
+
     fn tell_progress(&mut self, sent: u64, total: u64) {
         let received = || self.survivors().map(|receiver| receiver.tally().objects);
         let (least, most) = (received().min().unwrap_or_default(), received().max().unwrap_or_default());
@@ -247,7 +271,7 @@ impl<'a> Show<'a> {
         self.tell_progress(sent.objects, sent.objects);
     }
 
-    fn report(&self, sent: &Sent, sampler: &Sampler, took: Duration) -> Report {
+    fn report(&self, sent: &Sent, dropped: u64, sampler: &Sampler, took: Duration) -> Report {
         let mut report = Report {
             nodes: self.args.nodes,
             killed: self.killed,
@@ -255,9 +279,12 @@ impl<'a> Show<'a> {
             bytes: sent.bytes,
             lost: 0,
             duplicates: 0,
+            dropped,
             gaps: 0,
             repairs: self.repairs.len(),
             repair_ms: RepairMs::of(self.repairs.clone()),
+            calm_ms: RepairMs::of(self.pauses.first().cloned().unwrap_or_default()),
+            gap_ms: RepairMs::of(self.pauses.iter().skip(1).flatten().copied().collect()),
             depth_max: sampler.extremes().depth_max,
             children_max: sampler.extremes().children_max,
             capacity: self.args.capacity,

@@ -1,6 +1,9 @@
 //! What a node received.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
 
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
@@ -26,13 +29,19 @@ pub(super) struct Tally {
     /// The id after the greatest seen.
     next: u64,
     digest: Sha256,
+    /// When an object came last.
+    last: Option<Instant>,
+    /// Longest time between two objects since it was last taken.
+    pause: Duration,
     /// Whether the stream has ended, well or not.
     pub(super) ended: bool,
 }
 
 impl Tally {
-    fn take(&mut self, id: u64, payload: &[u8]) {
+    fn take(&mut self, now: Instant, id: u64, payload: &[u8]) {
         self.digest.update(payload);
+        let before = self.last.replace(now).unwrap_or(now);
+        self.pause = self.pause.max(now.saturating_duration_since(before));
         if id < self.next {
             self.duplicates += 1;
             return;
@@ -40,6 +49,11 @@ impl Tally {
         self.gaps += u64::from(id > self.next);
         self.objects += 1;
         self.next = id.saturating_add(1);
+    }
+
+    /// The longest time between two objects since the last call.
+    pub(super) fn take_pause(&mut self) -> Duration {
+        std::mem::take(&mut self.pause)
     }
 
     /// The digest of all payloads as they came.
@@ -77,7 +91,7 @@ async fn receive(mut stream: Streamed, tally: Arc<Mutex<Tally>>) {
         reader.push(chunk);
         let mut tally = lock(&tally);
         while let Ok(Some((id, payload))) = reader.next_object() {
-            tally.take(id, &payload);
+            tally.take(Instant::now(), id, &payload);
         }
     }
     lock(&tally).ended = true;
@@ -95,7 +109,7 @@ mod tests {
     fn duplicates_and_gaps_are_told_by_ids() {
         let mut tally = Tally::default();
         for id in [0, 1, 1, 4, 2, 5, 9] {
-            tally.take(id, b"x");
+            tally.take(Instant::now(), id, b"x");
         }
         assert_eq!((tally.objects, tally.duplicates, tally.gaps), (5, 2, 2));
         assert_eq!(tally.sha256(), <[u8; 32]>::from(Sha256::digest(b"xxxxxxx")));

@@ -1,6 +1,7 @@
 //! How views look to people.
 
 pub(crate) mod events;
+pub(crate) mod offload;
 pub(crate) mod style;
 pub(crate) mod table;
 pub(crate) mod tree;

@@ -1,19 +1,14 @@
 //! The links of the node: dialling, greeting, one link a pair.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use banyan_gossip::PeerId;
 
-use super::{Core, FromTask};
+use super::{Core, FromTask, spares::SPARES_SERVED_MAX};
 use crate::{
     mesh::{self, Control, Session, supersedes},
     net::{
+        activity::Activity,
         control::{self, FromLink, Hello, Outbox},
         data,
         host::{ConnectionId, DialFailure, HostEvent, Multiaddr, Protocol, Stream},
@@ -27,8 +22,8 @@ pub(crate) struct LinkHandle {
     connection: ConnectionId,
     session: Session,
     outbox: Outbox,
-    /// Set by data streams of the peer whenever bytes come from it.
-    pub(super) activity: Arc<AtomicBool>,
+    /// What came on data streams of the peer.
+    pub(super) activity: Arc<Activity>,
 }
 
 /// A connection that has been greeted.
@@ -221,9 +216,9 @@ impl Core {
     }
 
     pub(super) fn note_activity(&mut self, now: Instant) {
-        let heard = self.links.iter().filter(|(_, link)| link.activity.swap(false, Ordering::Relaxed));
-        for peer in heard.map(|(peer, _)| *peer).collect::<Vec<_>>() {
-            self.mesh.handle_input(now, mesh::Input::Heard { peer });
+        let heard = self.links.iter().filter_map(|(peer, link)| Some((*peer, link.activity.take()?)));
+        for (peer, (at, times)) in heard.collect::<Vec<_>>() {
+            self.mesh.handle_input(now, mesh::Input::Heard { peer, at, times });
         }
     }
 
@@ -231,9 +226,12 @@ impl Core {
         if !self.links.contains_key(&peer) {
             return;
         }
-        let tasks = self.tasks.clone();
+        let (tasks, unopened) = (self.tasks.clone(), Arc::clone(&self.unopened));
+        let patient = Arc::strong_count(&unopened) <= SPARES_SERVED_MAX;
         tokio::spawn(async move {
-            match data::read_opening(&mut stream).await {
+            let opening = data::read_opening(&mut stream, patient).await;
+            drop(unopened);
+            match opening {
                 Ok(opening) => drop(tasks.send(FromTask::ChildOpening { peer, stream, opening }).await),
                 Err(error) => tracing::debug!(%peer, %error, "refused a data stream"),
             }

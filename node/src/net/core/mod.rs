@@ -7,10 +7,12 @@
 
 mod events;
 mod links;
+mod spares;
 mod tracks;
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -31,9 +33,10 @@ use super::{
 use crate::{
     mesh::{self, Mesh, inspect},
     relay::{Mode, Opening, TrackConfig},
-    views::{Event, EventView, Peers, Status, Tracks, TreeView},
+    views::{Event, EventView, OffloadView, Peers, Status, Tracks, TreeView},
 };
 use links::{LinkHandle, Setup};
+use spares::Spares;
 use tracks::LocalTrack;
 
 /// What a user of the node asks for.
@@ -45,6 +48,7 @@ pub(crate) enum Request {
     Peers(oneshot::Sender<Peers>),
     Tracks(oneshot::Sender<Tracks>),
     Tree(TrackName, oneshot::Sender<Result<TreeView, NodeError>>),
+    Offload(TrackName, oneshot::Sender<Result<OffloadView, NodeError>>),
     SetCapacity(u16, oneshot::Sender<()>),
     Shutdown(oneshot::Sender<()>),
 }
@@ -60,6 +64,8 @@ pub(crate) enum FromTask {
     ChildOpening { peer: PeerId, stream: Stream, opening: Opening },
     /// A feed has ended.
     FeedEnded { track: TrackName, peer: PeerId, ticket: u64, reason: String },
+    /// A stream was opened in advance, or could not be.
+    SpareOpened { peer: PeerId, stream: Option<Stream> },
     /// A parent serves.
     PullOpened { track: TrackName, peer: PeerId, ticket: u64 },
     /// A pull has ended.
@@ -106,6 +112,9 @@ pub(crate) struct Core {
     listening: Vec<Multiaddr>,
     tracks: BTreeMap<TrackName, LocalTrack>,
     next_tick: Option<Instant>,
+    spares: Spares,
+    /// One clone lives with each stream of a child on which nothing was said yet.
+    unopened: Arc<()>,
     events: broadcast::Sender<EventView>,
     event_seq: u64,
     inbox: mpsc::Sender<FromLink>,
@@ -133,6 +142,8 @@ pub(crate) async fn run(parts: Parts) {
         listening: Vec::new(),
         tracks: BTreeMap::new(),
         next_tick: None,
+        spares: Spares::default(),
+        unopened: Arc::new(()),
         events,
         event_seq: 0,
         inbox,
@@ -215,6 +226,10 @@ impl Core {
                 let tree = inspect::tree(&self.mesh, &track).ok_or(NodeError::UnknownTrack(track));
                 drop(reply.send(tree));
             }
+            Request::Offload(track, reply) => {
+                let offload = inspect::offload(&self.mesh, &track).ok_or(NodeError::UnknownTrack(track));
+                drop(reply.send(offload));
+            }
             Request::SetCapacity(slots, reply) => {
                 self.mesh.set_capacity(Instant::now(), slots);
                 let _ = reply.send(());
@@ -232,6 +247,7 @@ impl Core {
             FromTask::Greeted(setup) => self.on_greeted(*setup),
             FromTask::NotGreeted { dial, reason } => self.on_not_greeted(dial, &reason),
             FromTask::ChildOpening { peer, stream, opening } => self.on_child_opening(peer, stream, opening),
+            FromTask::SpareOpened { peer, stream } => self.spares.opened(Instant::now(), peer, stream),
             FromTask::FeedEnded { track, peer, ticket, reason } => self.on_feed_ended(track, peer, ticket, &reason),
             FromTask::PullOpened { track, peer, ticket } => {
                 self.mesh.handle_input(Instant::now(), mesh::Input::ParentOpened { track, peer, ticket });
@@ -251,7 +267,7 @@ impl Core {
                 mesh::Output::CloseLink { peer, reason } => self.close_link(&peer, reason),
                 mesh::Output::PersistIncarnation(incarnation) => self.store_incarnation(incarnation),
                 mesh::Output::Open { track, parent, ticket, epoch } => self.open_pull(track, parent, ticket, epoch),
-                mesh::Output::Close { track, parent, ticket } => self.close_pull(&track, parent, ticket),
+                mesh::Output::Close { track, parent, ticket, owed } => self.close_pull(&track, parent, ticket, owed),
                 mesh::Output::Serve { track, child, ticket } => self.serve(track, child, ticket),
                 mesh::Output::Drop { track, child, ticket } => self.drop_child(&track, child, ticket),
                 mesh::Output::Event(event) => self.on_mesh_event(event),

@@ -8,14 +8,18 @@ use std::{
 
 use banyan_gossip::{PeerId, TrackName};
 use banyan_tree::Tree;
-use tokio::{sync::mpsc, task::AbortHandle, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::AbortHandle,
+    time::timeout,
+};
 
 use super::{Core, FromTask, TRACK_TICK};
 use crate::{
-    mesh::{self, RequestError, inspect},
+    mesh::{self, RequestError, inspect, offload::Volume},
     net::{
-        data::{self, PullEvents},
-        host::Stream,
+        data::{self, PullEvents, Sent},
+        host::{Multiaddr, Stream},
         line::{Line, SharedTrack},
         node::Publisher,
         subscriber::Subscriber,
@@ -35,6 +39,9 @@ const ENDED_LINGER: Duration = Duration::from_secs(60);
 /// Between two questions to Kademlia for a track of which no origin is known.
 const SEEK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Between two reports of what was forwarded.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Names a data stream: the peer at the other end and the parent's ticket.
 type StreamKey = (PeerId, u64);
 
@@ -46,8 +53,14 @@ pub(super) struct LocalTrack {
     published: Option<Arc<Line>>,
     /// When this node's publication ended.
     ended: Option<Instant>,
-    pulls: BTreeMap<StreamKey, AbortHandle>,
+    pulls: BTreeMap<StreamKey, Pulling>,
     feeds: BTreeMap<StreamKey, AbortHandle>,
+    /// What was sent to each child.
+    sent: BTreeMap<PeerId, Arc<Sent>>,
+    /// What was sent to those that are fed no more.
+    sent_before: Volume,
+    /// When the tree was told of it.
+    reported: Instant,
     /// Streams of children that the tree has not judged yet.
     waiting: BTreeMap<StreamKey, (Stream, OpeningFrom, u64)>,
     /// The epoch and the ring's bounds as the tree knows them.
@@ -59,6 +72,14 @@ pub(super) struct LocalTrack {
     sought: Instant,
     pub(super) repair: Option<Repair>,
     switch: Option<Switch>,
+}
+
+/// A stream from a parent.
+#[derive(Debug)]
+struct Pulling {
+    task: AbortHandle,
+    /// Tells the parent that nothing is owed any more.
+    leave: oneshot::Sender<()>,
 }
 
 /// A repair whose first object is awaited.
@@ -77,6 +98,9 @@ impl LocalTrack {
             ended: None,
             pulls: BTreeMap::new(),
             feeds: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            sent_before: Volume::default(),
+            reported: now,
             waiting: BTreeMap::new(),
             told: (0, 0, 0),
             unused: None,
@@ -88,6 +112,21 @@ impl LocalTrack {
         }
     }
 
+    /// What was sent to all children ever, and to each that is fed now.
+    fn forwarded(&mut self) -> (Volume, Vec<(PeerId, Volume)>) {
+        let feeds = &self.feeds;
+        let before = &mut self.sent_before;
+        self.sent.retain(|child, sent| {
+            let fed = feeds.keys().any(|(peer, _)| peer == child);
+            // A feed that was told to end may still count.
+            let kept = fed || Arc::strong_count(sent) > 1;
+            *before = if kept { *before } else { before.plus(sent.volume()) };
+            kept
+        });
+        let children: Vec<_> = self.sent.iter().map(|(child, sent)| (*child, sent.volume())).collect();
+        (children.iter().fold(*before, |sum, (_, volume)| sum.plus(*volume)), children)
+    }
+
     /// The ticket under which objects are pulled from a peer.
     pub(super) fn ticket_of(&self, parent: &PeerId) -> Option<u64> {
         self.pulls.keys().rev().find(|(peer, _)| peer == parent).map(|(_, ticket)| *ticket)
@@ -96,7 +135,7 @@ impl LocalTrack {
 
 impl Drop for LocalTrack {
     fn drop(&mut self) {
-        for task in self.pulls.values().chain(self.feeds.values()) {
+        for task in self.pulls.values().map(|pulling| &pulling.task).chain(self.feeds.values()) {
             task.abort();
         }
     }
@@ -171,31 +210,45 @@ impl Core {
     // --- Pulling from parents ----------------------------------------------------------------
 
     pub(super) fn open_pull(&mut self, track: TrackName, parent: PeerId, ticket: u64, epoch: u64) {
-        let row = self.mesh.table().row(&parent).map(|row| row.addresses.clone()).unwrap_or_default();
-        let addresses = row.iter().filter_map(|address| address.parse().ok()).collect();
+        let (addresses, spare) = (self.addresses_of(&parent), self.spares.take(&parent));
         let activity = self.links.get(&parent).map(|link| Arc::clone(&link.activity)).unwrap_or_default();
         let (host, tasks, config) = (self.host.clone(), self.tasks.clone(), self.track_config);
         let local = self.local_track(&track);
         let shared = Arc::clone(&local.shared);
         shared.lock().epochs.follow(epoch);
-        let name = track.clone();
+        let (name, (leave, left)) = (track.clone(), oneshot::channel());
         let task = tokio::spawn(async move {
             let report = Report { tasks: tasks.clone(), track: name.clone(), peer: parent, ticket };
-            let reason = match timeout(OPEN_TIMEOUT, host.open_data(parent, addresses)).await {
+            let open = async {
+                match spare {
+                    Some(stream) => Ok(stream),
+                    None => host.open_data(parent, addresses).await,
+                }
+            };
+            let reason = match timeout(OPEN_TIMEOUT, open).await {
                 Ok(Ok(stream)) => {
-                    data::pull(shared, config, (ticket, epoch), stream, activity, report).await.to_string()
+                    data::pull(shared, config, (ticket, epoch), stream, activity, left, report).await.to_string()
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "opening the data stream timed out".to_owned(),
             };
             let _ = tasks.send(FromTask::PullEnded { track: name, peer: parent, ticket, reason }).await;
         });
-        local.pulls.insert((parent, ticket), task.abort_handle());
+        local.pulls.insert((parent, ticket), Pulling { task: task.abort_handle(), leave });
     }
 
-    pub(super) fn close_pull(&mut self, track: &TrackName, parent: PeerId, ticket: u64) {
-        if let Some(task) = self.tracks.get_mut(track).and_then(|local| local.pulls.remove(&(parent, ticket))) {
-            task.abort();
+    pub(super) fn addresses_of(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        let row = self.mesh.table().row(peer);
+        row.into_iter().flat_map(|row| &row.addresses).filter_map(|address| address.parse().ok()).collect()
+    }
+
+    pub(super) fn close_pull(&mut self, track: &TrackName, parent: PeerId, ticket: u64, owed: bool) {
+        let pulling = self.tracks.get_mut(track).and_then(|local| local.pulls.remove(&(parent, ticket)));
+        match pulling {
+            Some(pulling) if owed => pulling.task.abort(),
+            // An error means that it has ended. It ends within moments: what it still brings is there already.
+            Some(pulling) => drop(pulling.leave.send(())),
+            None => {}
         }
     }
 
@@ -237,8 +290,9 @@ impl Core {
             self.mesh.handle_input(Instant::now(), mesh::Input::ChildClosed { track, peer: child, ticket });
             return;
         }
+        let sent = Arc::clone(local.sent.entry(child).or_default());
         let task = tokio::spawn(async move {
-            let reason = data::feed(line, from, stream, activity).await.to_string();
+            let reason = data::feed(line, from, stream, activity, sent).await.to_string();
             let _ = tasks.send(FromTask::FeedEnded { track, peer: child, ticket, reason }).await;
         });
         local.feeds.insert((child, ticket), task.abort_handle());
@@ -270,6 +324,7 @@ impl Core {
         for track in &names {
             self.tend_track(now, track);
         }
+        self.tend_spares(now);
         self.next_tick = (!self.tracks.is_empty()).then(|| now + TRACK_TICK);
     }
 
@@ -296,6 +351,7 @@ impl Core {
                 self.mesh.handle_input(now, mesh::Input::Ring { track: track.clone(), oldest, next });
             }
         }
+        self.report_forwarded(now, track);
         self.report_repair(track);
         self.yield_if_overtaken(now, track);
         self.close_if_done(now, track, finished);
@@ -307,6 +363,15 @@ impl Core {
             }
             let known = local.shared.line().is_some();
             local.shared.set_origin_lost(lost && known && local.published.is_none() && !finished);
+        }
+    }
+
+    fn report_forwarded(&mut self, now: Instant, track: &TrackName) {
+        let due = |local: &&mut LocalTrack| now.saturating_duration_since(local.reported) >= REPORT_INTERVAL;
+        if let Some(local) = self.tracks.get_mut(track).filter(due) {
+            local.reported = now;
+            let (total, children) = local.forwarded();
+            self.mesh.handle_input(now, mesh::Input::Forwarded { track: track.clone(), total, children });
         }
     }
 

@@ -1,0 +1,58 @@
+use banyan_gossip::TrackName;
+use tokio_util::compat::TokioAsyncReadCompatExt;
+
+use super::*;
+use crate::relay::Mode;
+
+const EPOCH: u64 = 9;
+
+struct Told(Option<oneshot::Sender<()>>);
+
+impl PullEvents for Told {
+    async fn opened(&mut self) {
+        if let Some(told) = self.0.take() {
+            told.send(()).expect("it is waited for");
+        }
+    }
+
+    fn gap(&mut self, _: u64, _: u64) {}
+}
+
+/// A child pulls three objects of a reliable track; then its stream ends by `end`. Returns why the parent's
+/// end ended, and what counts as acknowledged of four objects.
+async fn fed(end: impl FnOnce(oneshot::Sender<()>, &tokio::task::JoinHandle<DataError>)) -> (DataError, u64) {
+    let line = Arc::new(Line::new(EPOCH, Track::new_origin(TrackConfig::default(), Mode::Reliable)));
+    for _ in 0..3 {
+        line.lock().publish(Instant::now(), b"object");
+    }
+    let (up, down) = tokio::io::duplex(4096);
+    let (mut up, activity) = (up.compat(), Arc::<Activity>::default());
+    let shared = Arc::new(SharedTrack::new(TrackName::new("feed").expect("valid")));
+    shared.lock().epochs.follow(EPOCH);
+    let ((told, opened), (leave, left)) = (oneshot::channel(), oneshot::channel());
+    let config = TrackConfig::default();
+    let pulling =
+        tokio::spawn(pull(shared, config, (1, EPOCH), down.compat(), Arc::clone(&activity), left, Told(Some(told))));
+    let opening = read_opening(&mut up, true).await.expect("is said");
+    let feeding = tokio::spawn(feed(Arc::clone(&line), opening.from, up, activity, Arc::default()));
+    opened.await.expect("the stream works");
+    let mut acks = line.acks.subscribe();
+    while line.lock().acked() < 3 {
+        acks.changed().await.expect("the line is held here");
+    }
+    end(leave, &pulling);
+    let error = feeding.await.expect("ends");
+    line.lock().publish(Instant::now(), b"object");
+    let acked = line.lock().acked();
+    (error, acked)
+}
+
+#[tokio::test]
+async fn a_child_that_is_gone_keeps_its_claim_and_one_that_leaves_does_not() {
+    let (error, acked) = fed(|_, pulling| pulling.abort()).await;
+    assert!(!matches!(error, DataError::Left), "{error}");
+    assert_eq!(acked, 3, "it may be back elsewhere and need the fourth");
+    let (error, acked) = fed(|leave, _| leave.send(()).expect("the task runs")).await;
+    assert!(matches!(error, DataError::Left), "{error}");
+    assert_eq!(acked, 4);
+}
