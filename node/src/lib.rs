@@ -5,6 +5,7 @@
 
 pub mod mesh;
 pub mod relay;
+pub mod streams;
 pub mod views;
 
 #[cfg(feature = "net")]
