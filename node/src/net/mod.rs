@@ -8,5 +8,6 @@ mod data_dir;
 pub mod host;
 mod line;
 pub mod node;
+pub mod streams;
 pub mod subscriber;
 pub mod types;

@@ -184,6 +184,9 @@ impl Link {
             let stream = self.get(key).filter(|stream| matches!(stream.state, State::Open | State::Ended));
             if let Some((id, config)) = stream.map(|stream| (stream.id, stream.tx.config)) {
                 self.begin(now, key, config);
+                if !self.incoming.is_empty() {
+                    self.events.push_back(Event::Incoming);
+                }
                 return Some((key, id));
             }
         }
@@ -291,6 +294,12 @@ impl Link {
         self.slots.iter().all(|slot| slot.stream.is_none())
     }
 
+    /// Whether the pipe still carries.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        !self.disconnected
+    }
+
     // --- Pipe --------------------------------------------------------------------------------
 
     /// Adds frames to a batch until it holds `budget_bytes` or there are no more.
@@ -360,7 +369,6 @@ impl Link {
             }
         }
         self.ids.clear();
-        self.events.push_back(Event::Incoming);
     }
 
     // --- Time --------------------------------------------------------------------------------

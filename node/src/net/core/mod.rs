@@ -7,10 +7,12 @@
 
 mod events;
 mod links;
+mod streams;
 mod tracks;
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,6 +27,7 @@ use super::{
     data_dir::DataDir,
     host::{Host, HostEvent, Multiaddr, Stream},
     node::Publisher,
+    streams::{session::Incoming, task::SessionId},
     subscriber::Subscriber,
     types::{From, NodeError},
 };
@@ -34,6 +37,7 @@ use crate::{
     views::{Event, EventView, Peers, Status, Tracks, TreeView},
 };
 use links::{LinkHandle, Setup};
+use streams::{SessionReply, Sessions};
 use tracks::LocalTrack;
 
 /// What a user of the node asks for.
@@ -46,6 +50,8 @@ pub(crate) enum Request {
     Tracks(oneshot::Sender<Tracks>),
     Tree(TrackName, oneshot::Sender<Result<TreeView, NodeError>>),
     SetCapacity(u16, oneshot::Sender<()>),
+    /// The session that carries streams to a peer.
+    Session(PeerId, SessionReply),
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -64,6 +70,12 @@ pub(crate) enum FromTask {
     PullOpened { track: TrackName, peer: PeerId, ticket: u64 },
     /// A pull has ended.
     PullEnded { track: TrackName, peer: PeerId, ticket: u64, reason: String },
+    /// This node opened a session for streams, or could not.
+    SessionOpened { peer: PeerId, id: SessionId, stream: Result<Stream, String> },
+    /// A peer opened a session for streams.
+    SessionCame { peer: PeerId, id: SessionId, stream: Stream },
+    /// A session for streams has ended.
+    SessionEnded { peer: PeerId, id: SessionId, reason: String },
     /// Objects are missing.
     Gap { track: TrackName, from: u64, to: u64 },
 }
@@ -79,6 +91,7 @@ pub(crate) struct Parts {
     pub(crate) bootstraps: Vec<Multiaddr>,
     pub(crate) hello: Hello,
     pub(crate) track_config: TrackConfig,
+    pub(crate) incoming: Arc<Incoming>,
 }
 
 /// Messages from links that wait to be handled; beyond it their readers wait, and so do the peers.
@@ -106,6 +119,7 @@ pub(crate) struct Core {
     listening: Vec<Multiaddr>,
     tracks: BTreeMap<TrackName, LocalTrack>,
     next_tick: Option<Instant>,
+    sessions: Sessions,
     events: broadcast::Sender<EventView>,
     event_seq: u64,
     inbox: mpsc::Sender<FromLink>,
@@ -116,7 +130,18 @@ pub(crate) struct Core {
 
 /// Runs a node until it has left the mesh.
 pub(crate) async fn run(parts: Parts) {
-    let Parts { mesh, host, mut host_events, mut requests, events, data_dir, bootstraps, hello, track_config } = parts;
+    let Parts {
+        mesh,
+        host,
+        mut host_events,
+        mut requests,
+        events,
+        data_dir,
+        bootstraps,
+        hello,
+        track_config,
+        incoming,
+    } = parts;
     let (inbox, mut from_links) = mpsc::channel(INBOX_MESSAGES);
     let (tasks, mut from_tasks) = mpsc::channel(INBOX_MESSAGES);
     let mut core = Core {
@@ -133,6 +158,7 @@ pub(crate) async fn run(parts: Parts) {
         listening: Vec::new(),
         tracks: BTreeMap::new(),
         next_tick: None,
+        sessions: Sessions::new(incoming),
         events,
         event_seq: 0,
         inbox,
@@ -188,7 +214,7 @@ pub(crate) async fn run(parts: Parts) {
 impl Core {
     fn deadline(&self) -> Instant {
         let far = Instant::now() + Duration::from_secs(3600);
-        self.mesh.poll_timeout().into_iter().chain(self.next_tick).min().unwrap_or(far)
+        self.mesh.poll_timeout().into_iter().chain(self.next_tick).chain(self.sessions.next_tick).min().unwrap_or(far)
     }
 
     fn on_time(&mut self) {
@@ -199,6 +225,9 @@ impl Core {
         }
         if self.next_tick.is_some_and(|at| at <= now) {
             self.tend_tracks(now);
+        }
+        if self.sessions.next_tick.is_some_and(|at| at <= now) {
+            self.tend_sessions(now);
         }
     }
 
@@ -219,6 +248,7 @@ impl Core {
                 self.mesh.set_capacity(Instant::now(), slots);
                 let _ = reply.send(());
             }
+            Request::Session(peer, reply) => self.on_session_request(peer, reply),
             Request::Shutdown(reply) => {
                 self.shutdown.push(reply);
                 self.close_tracks();
@@ -237,6 +267,9 @@ impl Core {
                 self.mesh.handle_input(Instant::now(), mesh::Input::ParentOpened { track, peer, ticket });
             }
             FromTask::PullEnded { track, peer, ticket, reason } => self.on_pull_ended(track, peer, ticket, reason),
+            FromTask::SessionOpened { peer, id, stream } => self.on_session_opened(peer, id, stream),
+            FromTask::SessionCame { peer, id, stream } => self.on_session_came(peer, id, stream),
+            FromTask::SessionEnded { peer, id, reason } => self.on_session_ended(peer, id, &reason),
             FromTask::Gap { track, from, to } => self.emit(Event::Gap { track: track.to_string(), from, to }),
         }
     }
@@ -250,6 +283,7 @@ impl Core {
                 mesh::Output::DialBootstrap(index) => self.dial_bootstrap(index),
                 mesh::Output::CloseLink { peer, reason } => self.close_link(&peer, reason),
                 mesh::Output::PersistIncarnation(incarnation) => self.store_incarnation(incarnation),
+                mesh::Output::StreamsWanted { peer } => self.on_streams_wanted(peer),
                 mesh::Output::Open { track, parent, ticket, epoch } => self.open_pull(track, parent, ticket, epoch),
                 mesh::Output::Close { track, parent, ticket } => self.close_pull(&track, parent, ticket),
                 mesh::Output::Serve { track, child, ticket } => self.serve(track, child, ticket),
@@ -286,6 +320,7 @@ impl Core {
         self.close_tracks();
         self.links.clear();
         tokio::time::sleep(GOODBYE).await;
+        self.close_sessions();
         self.host.shutdown().await;
         for reply in self.shutdown.drain(..) {
             let _ = reply.send(());
