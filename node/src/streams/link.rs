@@ -364,8 +364,8 @@ impl Link {
                     stream.end(CloseBehavior::DrainThenClose);
                     self.events.extend([Event::Readable(key), Event::Writable(key)]);
                 }
-                Some(stream) if stream.state == State::Ended => {}
-                _ => self.remove(key),
+                // One that is being closed stays: its close was not answered, and never will be.
+                _ => self.events.push_back(Event::Gone(key)),
             }
         }
         self.ids.clear();

@@ -123,11 +123,12 @@ impl Session {
             let mut gone = std::pin::pin!(self.gone.notified());
             gone.as_mut().enable();
             let (there, connected) = self.act(|link| (link.stats(key).is_some(), link.is_connected()));
-            if !connected {
-                return Err(TrySendError::NotConnected);
-            }
+            // An answered close is one, whatever became of the connection after it.
             if !there {
                 return Ok(());
+            }
+            if !connected {
+                return Err(TrySendError::NotConnected);
             }
             gone.await;
         }

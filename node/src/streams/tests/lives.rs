@@ -52,6 +52,20 @@ fn a_broken_connection_ends_every_stream_but_not_what_has_come_b1() {
 }
 
 #[test]
+fn a_close_that_was_answered_is_told_from_one_that_never_will_be_b7() {
+    for answered in [true, false] {
+        let mut pair = Pair::new();
+        let [a, _] = pair.both(7, fixed(1000));
+        pair.ends[0].close(a, CloseBehavior::DrainThenClose);
+        if answered {
+            pair.settle();
+        }
+        pair.ends[0].disconnect();
+        assert_eq!(pair.ends[0].stats(a).is_none(), answered);
+    }
+}
+
+#[test]
 fn draining_delivers_what_was_queued_b7() {
     let mut pair = Pair::new();
     let [a, b] = pair.both(7, fixed(1000));
