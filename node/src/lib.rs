@@ -5,6 +5,7 @@
 
 pub mod mesh;
 pub mod relay;
+pub mod streams;
 pub mod views;
 
 #[cfg(feature = "net")]
@@ -19,6 +20,7 @@ pub use banyan_gossip::{Label, MeshName, PeerId, TrackName};
 pub use net::{
     builder::Builder,
     node::{EventStream, Node, Publisher},
+    streams::{Peer, StreamHandle},
     subscriber::Subscriber,
     types::{BuildError, End, From, Item, NodeError, PublishOptions, SubscribeOptions},
 };

@@ -172,6 +172,8 @@ impl World {
                 }
             }
             Output::CloseLink { peer, .. } => self.close_link(host, &peer),
+            // Hosts of this world open no typed streams.
+            Output::StreamsWanted { .. } => {}
             Output::PersistIncarnation(incarnation) => {
                 let disk = &mut self.hosts[host as usize].disk;
                 disk.write(incarnation);

@@ -197,6 +197,11 @@ pub enum Output {
         /// Why, for people.
         reason: &'static str,
     },
+    /// A peer asks this node to open the stream that carries typed streams.
+    StreamsWanted {
+        /// The peer.
+        peer: PeerId,
+    },
     /// Store this incarnation durably before going on.
     PersistIncarnation(u64),
     /// Open the data stream from a parent.

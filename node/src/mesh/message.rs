@@ -43,6 +43,9 @@ pub enum Control {
     /// The sender no longer needs this link; whoever needs it keeps it, otherwise closes it.
     #[serde(rename = "r")]
     Release,
+    /// The sender, whose id is the greater, asks the other end to open the stream that carries typed streams.
+    #[serde(rename = "s")]
+    Streams,
     /// The sender closes this link on purpose.
     #[serde(rename = "b")]
     Bye(ByeReason),

@@ -58,6 +58,8 @@ pub struct Mesh {
     addresses: Vec<String>,
     /// Links that trees asked for and that are being dialled.
     wanted: BTreeSet<PeerId>,
+    /// Peers whose links the node's own user needs.
+    held: BTreeSet<PeerId>,
     /// The parents of all trees as the links know them, in the order of the tracks.
     parents: Vec<PeerId>,
     why_closed: BTreeMap<PeerId, &'static str>,
@@ -97,6 +99,7 @@ impl Mesh {
             connector,
             addresses: Vec::new(),
             wanted: BTreeSet::new(),
+            held: BTreeSet::new(),
             parents: Vec::new(),
             why_closed: BTreeMap::new(),
             table_seen: 0,
@@ -227,7 +230,7 @@ impl Mesh {
         }
         self.gossip.handle_input(now, banyan_gossip::Input::LinkUp { peer });
         self.all_trees(now, || banyan_tree::Input::LinkUp { peer });
-        if probe && !self.in_trees().contains(&peer) {
+        if probe && !self.in_use().contains(&peer) {
             self.send(peer, Control::Release);
         }
     }
@@ -262,7 +265,8 @@ impl Mesh {
             Control::Report { track, report } => self.on_report(from, &track, report),
             Control::Ping(nonce) => self.send(from, Control::Pong(nonce)),
             Control::Pong(nonce) => self.links.pong(now, &from, nonce),
-            Control::Release if !self.in_trees().contains(&from) => {
+            Control::Streams => self.outputs.push_back(Output::StreamsWanted { peer: from }),
+            Control::Release if !self.in_use().contains(&from) => {
                 self.close_link(from, ByeReason::Surplus, "not needed");
             }
             Control::Release => {}

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use banyan_gossip::{Role, TrackEntry, TrackName, row::TRACKS_BUDGET_BYTES};
+use banyan_gossip::{PeerId, Role, TrackEntry, TrackName, row::TRACKS_BUDGET_BYTES};
 use banyan_tree::Tree;
 
-use super::{CAPACITY_CEILING, Mesh, RequestError};
+use super::{CAPACITY_CEILING, Control, Mesh, Output, RequestError, connector::Dial};
 
 /// How far above the epochs in sight a new one may be.
 const EPOCH_STEP_MAX: u64 = 1 << 20;
@@ -72,6 +72,29 @@ impl Mesh {
     pub fn unsubscribe(&mut self, now: Instant, track: &TrackName) {
         self.tree_input(now, track, banyan_tree::Input::Unsubscribe);
         self.settle(now);
+    }
+
+    /// Needs the link to a peer from now on: it is not offered for closing, and dialled now if it is not
+    /// there. `false`: it is not, and no address is known.
+    pub fn hold_link(&mut self, now: Instant, peer: PeerId) -> bool {
+        self.held.insert(peer);
+        if self.links.link(&peer).is_some() || self.connector.is_dialling(&peer) {
+            return true;
+        }
+        let dial = self.connector.dial_now(now, self.gossip.table(), peer);
+        let Some(Dial::Peer(peer, addresses)) = dial else { return false };
+        self.outputs.push_back(Output::Dial { peer, addresses });
+        true
+    }
+
+    /// No longer needs the link to a peer.
+    pub fn let_go(&mut self, peer: &PeerId) {
+        self.held.remove(peer);
+    }
+
+    /// Asks a linked peer to open the stream that carries typed streams.
+    pub fn ask_for_streams(&mut self, peer: PeerId) {
+        self.send(peer, Control::Streams);
     }
 
     /// Offers another number of slots.

@@ -24,8 +24,8 @@ impl Mesh {
     }
 
     pub(super) fn reconcile(&mut self, now: Instant) {
-        let in_trees = self.in_trees();
-        let random = self.links.iter().filter(|(peer, _)| !in_trees.contains(peer)).count();
+        let in_use = self.in_use();
+        let random = self.links.iter().filter(|(peer, _)| !in_use.contains(peer)).count();
         for dial in self.connector.reconcile(now, self.gossip.table(), &self.links, random) {
             self.outputs.push_back(match dial {
                 Dial::Peer(peer, addresses) => Output::Dial { peer, addresses },
@@ -34,27 +34,27 @@ impl Mesh {
         }
     }
 
-    /// Offers links for closing that are more than this node keeps and that no tree has used for a
+    /// Offers links for closing that are more than this node keeps and that nobody has used for a
     /// while; a bootstrap node would keep everybody's otherwise.
     pub(super) fn release_idle_links(&mut self, now: Instant) {
         self.next_idle_check = now + self.config.link_idle / 4;
-        let in_trees = self.in_trees();
-        for peer in &in_trees {
+        let in_use = self.in_use();
+        for peer in &in_use {
             if let Some(link) = self.links.link_mut(peer) {
                 link.used = now;
             }
         }
         let idle = |link: &Link| now.saturating_duration_since(link.used) >= self.config.link_idle;
-        let random = self.links.iter().filter(|(peer, _)| !in_trees.contains(peer)).count();
+        let random = self.links.iter().filter(|(peer, _)| !in_use.contains(peer)).count();
         let surplus = random.saturating_sub(2 * self.config.connector.max_links.max(1));
-        let release = self.links.iter().filter(|(peer, link)| idle(link) && !in_trees.contains(peer)).take(surplus);
+        let release = self.links.iter().filter(|(peer, link)| idle(link) && !in_use.contains(peer)).take(surplus);
         for peer in release.map(|(peer, _)| *peer).collect::<Vec<_>>() {
             self.send(peer, Control::Release);
         }
     }
 
-    /// The peers whose links some tree uses.
-    pub(super) fn in_trees(&self) -> BTreeSet<PeerId> {
-        self.trees.values().flat_map(Tree::link_peers).collect()
+    /// The peers whose links some tree uses, or the node's own user.
+    pub(super) fn in_use(&self) -> BTreeSet<PeerId> {
+        self.trees.values().flat_map(Tree::link_peers).chain(self.held.iter().copied()).collect()
     }
 }

@@ -196,7 +196,7 @@ impl World {
                     self.later(Do::Input(child, Input::ParentClosed { track: track(), peer: me, ticket, reason }));
                 }
             }
-            Output::PersistIncarnation(_) => {}
+            Output::PersistIncarnation(_) | Output::StreamsWanted { .. } => {}
             Output::Event(event) => self.events.push((me, event)),
             Output::Left => drop(self.left.insert(me)),
         }

@@ -11,6 +11,7 @@ use super::{
     data_dir::{DataDir, Identity},
     host::{self, HostConfig, HostError, Limits, Multiaddr},
     node::Node,
+    streams::session::Incoming,
     types::BuildError,
 };
 use crate::{
@@ -153,7 +154,8 @@ impl Builder {
             Mesh::new(me, self.mesh_config(bootstraps.len()), Arc::new(keys), fastrand::Rng::new(), Instant::now());
         let (requests, from_users) = mpsc::channel(REQUESTS);
         let (events, _) = broadcast::channel(EVENTS);
-        let node = Node::new(mesh.me(), requests, events.downgrade());
+        let incoming = Arc::<Incoming>::default();
+        let node = Node::new(mesh.me(), requests, events.downgrade(), Arc::clone(&incoming));
         tokio::spawn(core::run(Parts {
             mesh,
             host,
@@ -164,6 +166,7 @@ impl Builder {
             bootstraps,
             hello,
             track_config: TrackConfig::default(),
+            incoming,
         }));
         Ok(node)
     }

@@ -9,5 +9,6 @@ mod data_dir;
 pub mod host;
 mod line;
 pub mod node;
+pub mod streams;
 pub mod subscriber;
 pub mod types;

@@ -4,17 +4,25 @@ use std::{sync::Arc, time::Instant};
 
 use banyan_gossip::{PeerId, TrackName};
 use bytes::Bytes;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::{
+    sync::{broadcast, mpsc, oneshot, watch},
+    time::timeout,
+};
 
 use super::{
     builder::Builder,
     core::Request,
     line::Line,
+    streams::{
+        Peer, StreamHandle,
+        session::{Incoming, OPEN_TIMEOUT, Session},
+    },
     subscriber::Subscriber,
     types::{NodeError, PublishOptions, SubscribeOptions},
 };
 use crate::{
     relay::OBJECT_BYTES_MAX,
+    streams::OpenError,
     views::{Event, EventView, OffloadView, Peers, Status, Tracks, TreeView},
 };
 
@@ -25,6 +33,7 @@ pub struct Node {
     requests: mpsc::Sender<Request>,
     /// Weak, so that streams of events end with the node and not with the last handle.
     events: broadcast::WeakSender<EventView>,
+    incoming: Arc<Incoming>,
 }
 
 impl Node {
@@ -32,8 +41,9 @@ impl Node {
         me: PeerId,
         requests: mpsc::Sender<Request>,
         events: broadcast::WeakSender<EventView>,
+        incoming: Arc<Incoming>,
     ) -> Self {
-        Self { me, requests, events }
+        Self { me, requests, events, incoming }
     }
 
     /// Starts describing a node.
@@ -125,6 +135,26 @@ impl Node {
     /// [`NodeError::TooManyTracks`], [`NodeError::Shutdown`].
     pub async fn subscribe(&self, track: TrackName, options: SubscribeOptions) -> Result<Subscriber, NodeError> {
         self.ask(|reply| Request::Subscribe(track, options.from, reply)).await?
+    }
+
+    /// Another peer of the mesh, to open streams to.
+    #[must_use]
+    pub fn peer(&self, id: PeerId) -> Peer {
+        Peer::new(self.clone(), id)
+    }
+
+    /// The next stream that any peer has opened to this node and that nobody here has opened or accepted
+    /// yet. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`NodeError::Shutdown`].
+    pub async fn accept_stream(&self) -> Result<StreamHandle, NodeError> {
+        self.incoming.accept().await
+    }
+
+    pub(crate) async fn session(&self, peer: PeerId) -> Result<Arc<Session>, OpenError> {
+        let asked = self.ask(|reply| Request::Session(peer, reply));
+        timeout(OPEN_TIMEOUT, asked).await.ok().and_then(Result::ok).unwrap_or(Err(OpenError::NotConnected))
     }
 
     /// Leaves the mesh: says goodbye, hands the children over, closes everything. At most 3 s.

@@ -61,6 +61,7 @@ impl Core {
             }
             HostEvent::LinkClosed { peer, connection } => self.on_link_closed(peer, connection),
             HostEvent::Data { peer, stream } => self.read_opening(peer, stream),
+            HostEvent::Streams { peer, stream } => self.on_streams_stream(peer, stream),
             HostEvent::DialFailed { dial, reason, .. } => self.on_dial_failed(dial, &reason),
             HostEvent::Discovered { peer, addresses } | HostEvent::Found { peer, addresses, .. } => {
                 let addresses = addresses.iter().map(ToString::to_string).collect();
@@ -100,6 +101,9 @@ impl Core {
         match self.dials.remove(&dial) {
             Some(DialFor::Peer(peer)) => {
                 tracing::debug!(%peer, %reason, "dial failed");
+                if !self.links.contains_key(&peer) {
+                    self.on_streams_link_down(&peer);
+                }
                 let unreachable = matches!(reason, DialFailure::Unreachable(_) | DialFailure::TimedOut);
                 self.mesh.handle_input(now, mesh::Input::DialFailed { peer, unreachable });
             }
@@ -163,12 +167,14 @@ impl Core {
             }
             self.links.remove(&peer);
             if reborn {
+                self.on_streams_link_down(&peer);
                 self.mesh.handle_input(now, mesh::Input::LinkDown { peer });
             }
         }
         let outbox = control::run(stream, peer, connection, self.host.clone(), self.inbox.clone());
         self.links.insert(peer, LinkHandle { connection, session, outbox, activity });
         self.mesh.handle_input(now, mesh::Input::LinkUp { peer, dialer, bootstrap });
+        self.on_streams_link_up(peer);
         let row = self.mesh.table().row(&peer).map(|row| row.addresses.clone()).unwrap_or_default();
         self.host.add_known(peer, row.iter().filter_map(|address| address.parse().ok()).collect());
     }
@@ -204,6 +210,7 @@ impl Core {
     pub(super) fn close_link(&mut self, peer: &PeerId, reason: &str) {
         if self.links.remove(peer).is_some() {
             tracing::debug!(%peer, reason, "closing link");
+            self.on_streams_link_down(peer);
             self.mesh.handle_input(Instant::now(), mesh::Input::LinkDown { peer: *peer });
         }
     }
@@ -211,6 +218,7 @@ impl Core {
     fn on_link_closed(&mut self, peer: PeerId, connection: ConnectionId) {
         if self.links.get(&peer).is_some_and(|link| link.connection == connection) {
             self.links.remove(&peer);
+            self.on_streams_link_down(&peer);
             self.mesh.handle_input(Instant::now(), mesh::Input::LinkDown { peer });
         }
     }

@@ -8,6 +8,7 @@
 mod events;
 mod links;
 mod spares;
+mod streams;
 mod tracks;
 
 use std::{
@@ -27,6 +28,7 @@ use super::{
     data_dir::DataDir,
     host::{Host, HostEvent, Multiaddr, Stream},
     node::Publisher,
+    streams::{session::Incoming, task::SessionId},
     subscriber::Subscriber,
     types::{From, NodeError},
 };
@@ -37,6 +39,7 @@ use crate::{
 };
 use links::{LinkHandle, Setup};
 use spares::Spares;
+use streams::{SessionReply, Sessions};
 use tracks::LocalTrack;
 
 /// What a user of the node asks for.
@@ -50,6 +53,8 @@ pub(crate) enum Request {
     Tree(TrackName, oneshot::Sender<Result<TreeView, NodeError>>),
     Offload(TrackName, oneshot::Sender<Result<OffloadView, NodeError>>),
     SetCapacity(u16, oneshot::Sender<()>),
+    /// The session that carries streams to a peer.
+    Session(PeerId, SessionReply),
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -70,6 +75,12 @@ pub(crate) enum FromTask {
     PullOpened { track: TrackName, peer: PeerId, ticket: u64 },
     /// A pull has ended.
     PullEnded { track: TrackName, peer: PeerId, ticket: u64, reason: String },
+    /// This node opened a session for streams, or could not.
+    SessionOpened { peer: PeerId, id: SessionId, stream: Result<Stream, String> },
+    /// A peer opened a session for streams.
+    SessionCame { peer: PeerId, id: SessionId, stream: Stream },
+    /// A session for streams has ended.
+    SessionEnded { peer: PeerId, id: SessionId, reason: String },
     /// Objects are missing.
     Gap { track: TrackName, from: u64, to: u64 },
 }
@@ -85,6 +96,7 @@ pub(crate) struct Parts {
     pub(crate) bootstraps: Vec<Multiaddr>,
     pub(crate) hello: Hello,
     pub(crate) track_config: TrackConfig,
+    pub(crate) incoming: Arc<Incoming>,
 }
 
 /// Messages from links that wait to be handled; beyond it their readers wait, and so do the peers.
@@ -115,6 +127,7 @@ pub(crate) struct Core {
     spares: Spares,
     /// One clone lives with each stream of a child on which nothing was said yet.
     unopened: Arc<()>,
+    sessions: Sessions,
     events: broadcast::Sender<EventView>,
     event_seq: u64,
     inbox: mpsc::Sender<FromLink>,
@@ -125,7 +138,18 @@ pub(crate) struct Core {
 
 /// Runs a node until it has left the mesh.
 pub(crate) async fn run(parts: Parts) {
-    let Parts { mesh, host, mut host_events, mut requests, events, data_dir, bootstraps, hello, track_config } = parts;
+    let Parts {
+        mesh,
+        host,
+        mut host_events,
+        mut requests,
+        events,
+        data_dir,
+        bootstraps,
+        hello,
+        track_config,
+        incoming,
+    } = parts;
     let (inbox, mut from_links) = mpsc::channel(INBOX_MESSAGES);
     let (tasks, mut from_tasks) = mpsc::channel(INBOX_MESSAGES);
     let mut core = Core {
@@ -144,6 +168,7 @@ pub(crate) async fn run(parts: Parts) {
         next_tick: None,
         spares: Spares::default(),
         unopened: Arc::new(()),
+        sessions: Sessions::new(incoming),
         events,
         event_seq: 0,
         inbox,
@@ -199,7 +224,7 @@ pub(crate) async fn run(parts: Parts) {
 impl Core {
     fn deadline(&self) -> Instant {
         let far = Instant::now() + Duration::from_secs(3600);
-        self.mesh.poll_timeout().into_iter().chain(self.next_tick).min().unwrap_or(far)
+        self.mesh.poll_timeout().into_iter().chain(self.next_tick).chain(self.sessions.next_tick).min().unwrap_or(far)
     }
 
     fn on_time(&mut self) {
@@ -210,6 +235,9 @@ impl Core {
         }
         if self.next_tick.is_some_and(|at| at <= now) {
             self.tend_tracks(now);
+        }
+        if self.sessions.next_tick.is_some_and(|at| at <= now) {
+            self.tend_sessions(now);
         }
     }
 
@@ -234,6 +262,7 @@ impl Core {
                 self.mesh.set_capacity(Instant::now(), slots);
                 let _ = reply.send(());
             }
+            Request::Session(peer, reply) => self.on_session_request(peer, reply),
             Request::Shutdown(reply) => {
                 self.shutdown.push(reply);
                 self.close_tracks();
@@ -253,6 +282,9 @@ impl Core {
                 self.mesh.handle_input(Instant::now(), mesh::Input::ParentOpened { track, peer, ticket });
             }
             FromTask::PullEnded { track, peer, ticket, reason } => self.on_pull_ended(track, peer, ticket, reason),
+            FromTask::SessionOpened { peer, id, stream } => self.on_session_opened(peer, id, stream),
+            FromTask::SessionCame { peer, id, stream } => self.on_session_came(peer, id, stream),
+            FromTask::SessionEnded { peer, id, reason } => self.on_session_ended(peer, id, &reason),
             FromTask::Gap { track, from, to } => self.emit(Event::Gap { track: track.to_string(), from, to }),
         }
     }
@@ -266,6 +298,7 @@ impl Core {
                 mesh::Output::DialBootstrap(index) => self.dial_bootstrap(index),
                 mesh::Output::CloseLink { peer, reason } => self.close_link(&peer, reason),
                 mesh::Output::PersistIncarnation(incarnation) => self.store_incarnation(incarnation),
+                mesh::Output::StreamsWanted { peer } => self.on_streams_wanted(peer),
                 mesh::Output::Open { track, parent, ticket, epoch } => self.open_pull(track, parent, ticket, epoch),
                 mesh::Output::Close { track, parent, ticket, owed } => self.close_pull(&track, parent, ticket, owed),
                 mesh::Output::Serve { track, child, ticket } => self.serve(track, child, ticket),
@@ -302,6 +335,7 @@ impl Core {
         self.close_tracks();
         self.links.clear();
         tokio::time::sleep(GOODBYE).await;
+        self.close_sessions();
         self.host.shutdown().await;
         for reply in self.shutdown.drain(..) {
             let _ = reply.send(());

@@ -47,7 +47,11 @@ impl Behaviour {
             .with_max_established_per_peer(Some(config.limits.connections_per_peer))
             .with_max_pending_incoming(Some(config.limits.pending_incoming))
             .with_max_pending_outgoing(Some(PENDING_OUTGOING_MAX));
-        let protocols = Protocols { control: protocol(config, "control/1"), data: protocol(config, "data/1") };
+        let protocols = Protocols {
+            control: protocol(config, "control/1"),
+            data: protocol(config, "data/1"),
+            streams: protocol(config, "streams/1"),
+        };
         let identify = identify::Config::new(identify_version(config), identity.public())
             .with_agent_version(concat!("banyan/", env!("CARGO_PKG_VERSION")).into())
             .with_interval(IDENTIFY_INTERVAL)

@@ -169,7 +169,14 @@ impl DataConnections {
 mod tests {
     use tokio::sync::oneshot;
 
-    use super::*;
+    use super::{super::handler::Bulk, *};
+
+    type Answer = oneshot::Receiver<Result<super::super::Stream, OpenError>>;
+
+    fn wanted() -> (Reply, Answer) {
+        let (answer, answered) = oneshot::channel();
+        (Reply { bulk: Bulk::Data, answer }, answered)
+    }
 
     fn peer() -> PeerId {
         PeerId::from_key_bytes([1; 32])
@@ -182,7 +189,7 @@ mod tests {
     #[test]
     fn streams_wait_for_one_dial_and_then_share_its_connection() {
         let (now, mut data) = (Instant::now(), DataConnections::default());
-        let replies = [(); 3].map(|()| oneshot::channel().0);
+        let replies = [(); 3].map(|()| wanted().0);
         let [a, b, c] = replies;
         assert!(matches!(data.request(now, peer(), true, Some(connection(1)), a), Decision::Dial));
         assert!(matches!(data.request(now, peer(), true, Some(connection(1)), b), Decision::Done));
@@ -191,14 +198,14 @@ mod tests {
         assert!(matches!(decision, Decision::Open(open, _) if open == connection(2)));
         let later = now + Duration::from_secs(10);
         data.closed(later, peer(), connection(2));
-        let again = data.request(later, peer(), true, Some(connection(1)), oneshot::channel().0);
+        let again = data.request(later, peer(), true, Some(connection(1)), wanted().0);
         assert!(matches!(again, Decision::Dial));
     }
 
     #[test]
     fn a_slow_dial_falls_back_to_the_link() {
         let (now, mut data) = (Instant::now(), DataConnections::default());
-        data.request(now, peer(), true, None, oneshot::channel().0);
+        data.request(now, peer(), true, None, wanted().0);
         let due = data.deadline().expect("a stream waits");
         assert!(data.overdue(due, |_| None).is_empty(), "nothing to fall back to");
         let due = data.deadline().expect("it waits on");
@@ -210,34 +217,34 @@ mod tests {
     #[test]
     fn after_a_failed_dial_the_link_serves_at_once_for_a_while() {
         let (now, mut data) = (Instant::now(), DataConnections::default());
-        let (reply, mut answer) = oneshot::channel();
+        let (reply, mut answer) = wanted();
         data.request(now, peer(), true, None, reply);
         let failure = DialFailure::TimedOut;
         assert!(data.failed(now, peer(), None, &failure).is_empty());
         assert_eq!(answer.try_recv().expect("answered").expect_err("no link"), OpenError::Dial(failure));
-        let decision = data.request(now, peer(), true, Some(connection(1)), oneshot::channel().0);
+        let decision = data.request(now, peer(), true, Some(connection(1)), wanted().0);
         assert!(matches!(decision, Decision::Open(open, _) if open == connection(1)));
         let later = now + RETRY_AFTER;
-        assert!(matches!(data.request(later, peer(), true, Some(connection(1)), oneshot::channel().0), Decision::Dial));
+        assert!(matches!(data.request(later, peer(), true, Some(connection(1)), wanted().0), Decision::Dial));
     }
 
     #[test]
     fn a_connection_that_the_remote_closes_at_once_counts_as_failed() {
         let (now, mut data) = (Instant::now(), DataConnections::default());
-        data.request(now, peer(), true, None, oneshot::channel().0);
+        data.request(now, peer(), true, None, wanted().0);
         data.connected(now, peer(), connection(2));
         data.closed(now, peer(), connection(2));
-        let decision = data.request(now, peer(), true, Some(connection(1)), oneshot::channel().0);
+        let decision = data.request(now, peer(), true, Some(connection(1)), wanted().0);
         assert!(matches!(decision, Decision::Open(open, _) if open == connection(1)));
     }
 
     #[test]
     fn without_an_address_only_the_link_can_serve() {
         let (now, mut data) = (Instant::now(), DataConnections::default());
-        let (reply, mut answer) = oneshot::channel();
+        let (reply, mut answer) = wanted();
         assert!(matches!(data.request(now, peer(), false, None, reply), Decision::Done));
         assert!(matches!(answer.try_recv(), Ok(Err(OpenError::Dial(_)))));
-        let decision = data.request(now, peer(), false, Some(connection(1)), oneshot::channel().0);
+        let decision = data.request(now, peer(), false, Some(connection(1)), wanted().0);
         assert!(matches!(decision, Decision::Open(..)));
     }
 }

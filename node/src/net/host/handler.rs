@@ -20,8 +20,28 @@ use tokio::sync::oneshot;
 
 use super::{DialFailure, OpenError, stream::Stream};
 
-/// Answers a request for a data stream.
-pub(super) type Reply = oneshot::Sender<Result<Stream, OpenError>>;
+/// Which bulk protocol a stream is to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bulk {
+    /// Objects of a track, from a parent to a child.
+    Data,
+    /// Typed streams between two peers.
+    Streams,
+}
+
+/// Answers a request for a bulk stream.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) bulk: Bulk,
+    pub(super) answer: oneshot::Sender<Result<Stream, OpenError>>,
+}
+
+impl Reply {
+    /// Says whether anybody still wants the answer.
+    pub(super) fn send(self, result: Result<Stream, OpenError>) -> bool {
+        self.answer.send(result).is_ok()
+    }
+}
 
 /// What a connection is for, at the end that knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +59,7 @@ pub(super) enum Role {
 pub(super) struct Protocols {
     pub(super) control: StreamProtocol,
     pub(super) data: StreamProtocol,
+    pub(super) streams: StreamProtocol,
 }
 
 /// What a handler tells.
@@ -48,8 +69,8 @@ pub(super) enum Event {
     Control { stream: Stream, dialer: bool },
     /// There will be no control stream.
     ControlFailed(DialFailure),
-    /// The remote opened a data stream.
-    Data(Stream),
+    /// The remote opened a bulk stream.
+    Bulk(Bulk, Stream),
 }
 
 /// The streams of one connection.
@@ -115,12 +136,12 @@ impl Handler {
                 let stream = Stream::new(stream, Arc::new(()));
                 self.tell(Event::Control { stream, dialer: false });
             }
-            Kind::Data if self.has_room(&self.inbound) => {
+            Kind::Bulk(bulk) if self.has_room(&self.inbound) => {
                 let stream = Stream::new(stream, Arc::clone(&self.inbound));
-                self.tell(Event::Data(stream));
+                self.tell(Event::Bulk(bulk, stream));
             }
             Kind::Control => tracing::debug!("a second control stream, or one from the listener, is reset"),
-            Kind::Data => tracing::debug!("too many data streams: one is reset"),
+            Kind::Bulk(_) => tracing::debug!("too many data streams: one is reset"),
         }
     }
 
@@ -172,7 +193,11 @@ impl ConnectionHandler for Handler {
     fn on_behaviour_event(&mut self, reply: Reply) {
         if self.has_room(&self.outbound) {
             let slot = Arc::clone(&self.outbound);
-            self.request(self.protocols.data.clone(), Request::Data { reply, slot });
+            let protocol = match reply.bulk {
+                Bulk::Data => self.protocols.data.clone(),
+                Bulk::Streams => self.protocols.streams.clone(),
+            };
+            self.request(protocol, Request::Data { reply, slot });
         } else {
             let _ = reply.send(Err(OpenError::TooMany));
         }
@@ -207,15 +232,15 @@ impl ConnectionHandler for Handler {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Control,
-    Data,
+    Bulk(Bulk),
 }
 
 impl UpgradeInfo for Protocols {
     type Info = StreamProtocol;
-    type InfoIter = [StreamProtocol; 2];
+    type InfoIter = [StreamProtocol; 3];
 
     fn protocol_info(&self) -> Self::InfoIter {
-        [self.control.clone(), self.data.clone()]
+        [self.control.clone(), self.data.clone(), self.streams.clone()]
     }
 }
 
@@ -225,7 +250,11 @@ impl InboundUpgrade<libp2p::Stream> for Protocols {
     type Future = Ready<Result<Self::Output, Infallible>>;
 
     fn upgrade_inbound(self, stream: libp2p::Stream, protocol: StreamProtocol) -> Self::Future {
-        let kind = if protocol == self.control { Kind::Control } else { Kind::Data };
+        let kind = if protocol == self.control {
+            Kind::Control
+        } else {
+            Kind::Bulk(if protocol == self.streams { Bulk::Streams } else { Bulk::Data })
+        };
         ready(Ok((kind, stream)))
     }
 }

@@ -34,7 +34,7 @@ pub use libp2p::{Multiaddr, multiaddr::Protocol, swarm::ConnectionId};
 pub use resolve::{AddressError, parse_address, parse_listen_address};
 pub use stream::Stream;
 
-use handler::Reply;
+use handler::{Bulk, Reply};
 
 /// How a host starts.
 #[derive(Clone)]
@@ -200,6 +200,13 @@ pub enum HostEvent {
         /// The stream.
         stream: Stream,
     },
+    /// A peer opened the stream that carries its typed streams.
+    Streams {
+        /// The remote peer, authenticated.
+        peer: PeerId,
+        /// The stream.
+        stream: Stream,
+    },
     /// A [`Host::try_dial`] led to no link.
     DialFailed {
         /// Its number.
@@ -300,18 +307,31 @@ impl Host {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open_data(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Stream, OpenError> {
+        self.open(peer, addresses, Bulk::Data).await
+    }
+
+    /// Opens the stream that carries typed streams, as [`Host::open_data`] opens a data stream.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_streams(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Stream, OpenError> {
+        self.open(peer, addresses, Bulk::Streams).await
+    }
+
+    async fn open(&self, peer: PeerId, addresses: Vec<Multiaddr>, bulk: Bulk) -> Result<Stream, OpenError> {
         let open = async {
-            match self.try_open(peer, addresses.clone()).await {
+            match self.try_open(peer, addresses.clone(), bulk).await {
                 // The data connection was just being closed, unused: the next one is new.
-                Err(OpenError::Closed) => self.try_open(peer, addresses).await,
+                Err(OpenError::Closed) => self.try_open(peer, addresses, bulk).await,
                 other => other,
             }
         };
         timeout(OPEN_TIMEOUT, open).await.unwrap_or(Err(OpenError::TimedOut))
     }
 
-    async fn try_open(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Stream, OpenError> {
+    async fn try_open(&self, peer: PeerId, addresses: Vec<Multiaddr>, bulk: Bulk) -> Result<Stream, OpenError> {
         let (reply, answer) = oneshot::channel();
+        let reply = Reply { bulk, answer: reply };
         self.commands.send(Command::OpenData { peer, addresses, reply }).await.map_err(|_| OpenError::Stopped)?;
         // Without an answer the connection closed, or the host stopped: then the next send fails.
         answer.await.unwrap_or(Err(OpenError::Closed))

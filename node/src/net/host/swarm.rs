@@ -31,7 +31,7 @@ use super::{
     data::DataConnections,
     dial::{DialId, Dials, OwnAddresses, Purpose},
     discovery::Discovery,
-    handler::Event,
+    handler::{Bulk, Event},
     ids::{self, Libp2pId},
     resolve, transport,
 };
@@ -298,7 +298,8 @@ impl Driver {
                 self.swarm.close_connection(connection);
                 self.fail_link(connection, failure);
             }
-            Event::Data(stream) => self.outbox.push_back(HostEvent::Data { peer, stream }),
+            Event::Bulk(Bulk::Data, stream) => self.outbox.push_back(HostEvent::Data { peer, stream }),
+            Event::Bulk(Bulk::Streams, stream) => self.outbox.push_back(HostEvent::Streams { peer, stream }),
         }
     }
 
