@@ -13,15 +13,15 @@ use crate::{
 /// Banyan measured beside its peers, on the same work.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version, max_term_width = 100)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run all systems on all work, print the tables, write the report.
     Run(Run),
     /// Run one system on one piece of work, and print what came out as a line of JSON.
@@ -61,7 +61,7 @@ pub enum Command {
 
 /// A system that exists.
 #[derive(Clone, Copy)]
-pub struct Chosen(pub &'static dyn System);
+pub(crate) struct Chosen(pub(crate) &'static dyn System);
 
 impl std::fmt::Debug for Chosen {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -75,7 +75,7 @@ fn system(name: &str) -> Result<Chosen, String> {
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Measure {
+pub(crate) enum Measure {
     /// The highest rate.
     Sustained,
     /// Latency at a fixed rate.
@@ -86,31 +86,31 @@ pub enum Measure {
 
 /// A run of the whole matrix.
 #[derive(Debug, Args)]
-pub struct Run {
+pub(crate) struct Run {
     /// One receiver count, two sizes, short runs: for work on the code
     #[arg(long)]
-    pub quick: bool,
+    pub(crate) quick: bool,
     /// The systems [default: all]
     #[arg(long, value_delimiter = ',', value_parser = system)]
-    pub systems: Vec<Chosen>,
+    pub(crate) systems: Vec<Chosen>,
     /// What to measure [default: all]
     #[arg(long, value_delimiter = ',')]
-    pub only: Vec<Measure>,
+    pub(crate) only: Vec<Measure>,
     /// Receivers of the sustained runs [default: 8,16,32; quick: 16]
     #[arg(long, value_delimiter = ',', value_parser = at_most::<usize>(RECEIVERS_MAX))]
-    pub receivers: Vec<usize>,
+    pub(crate) receivers: Vec<usize>,
     /// Bytes of an object of the sustained runs [default: 1024,16384,65536,1048576; quick: 1024,65536]
     #[arg(long, value_delimiter = ',', value_parser = at_most::<usize>(SIZE_MAX))]
-    pub sizes: Vec<usize>,
+    pub(crate) sizes: Vec<usize>,
     /// How long to send in the sustained runs [default: 5; quick: 2]
     #[arg(long, value_parser = at_most::<u64>(3_600))]
-    pub seconds: Option<u64>,
+    pub(crate) seconds: Option<u64>,
     /// How often to run everything; the median counts [default: 3; quick: 1]
     #[arg(long, value_parser = at_most::<usize>(100))]
-    pub runs: Option<usize>,
+    pub(crate) runs: Option<usize>,
     /// A folder for `BENCHMARKS.md` and `benchmarks/` [default: none, tables are only printed]
     #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Receivers of the latency and loss runs.
@@ -123,19 +123,19 @@ const RATE: u64 = 200;
 impl Run {
     /// The systems to measure.
     #[must_use]
-    pub fn systems(&self) -> Vec<&'static dyn System> {
+    pub(crate) fn systems(&self) -> Vec<&'static dyn System> {
         if self.systems.is_empty() { SYSTEMS.to_vec() } else { self.systems.iter().map(|chosen| chosen.0).collect() }
     }
 
     /// How often to run everything.
     #[must_use]
-    pub fn runs(&self) -> usize {
+    pub(crate) fn runs(&self) -> usize {
         self.runs.unwrap_or(if self.quick { 1 } else { 3 })
     }
 
     /// The work to do.
     #[must_use]
-    pub fn works(&self) -> Vec<Work> {
+    pub(crate) fn works(&self) -> Vec<Work> {
         let wants = |measure| self.only.is_empty() || self.only.contains(&measure);
         let or = |given: &Vec<usize>, full: &[usize], quick: &[usize]| match given.is_empty() {
             true if self.quick => quick.to_vec(),

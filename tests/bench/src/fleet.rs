@@ -14,22 +14,22 @@ use crate::{
 };
 
 /// Phase of the objects that only show whether everybody is connected.
-pub const WARM_UP: u64 = 1;
+pub(crate) const WARM_UP: u64 = 1;
 /// First phase that is free for measuring.
-pub const MEASURED: u64 = 2;
+pub(crate) const MEASURED: u64 = 2;
 /// Pause between objects of the warm-up.
-pub const WARM_UP_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const WARM_UP_PAUSE: Duration = Duration::from_millis(50);
 /// Objects sent after everybody got one, so that trees and meshes take their shape.
 const WARM_UP_MORE: u64 = 20;
 /// Time for everybody to get the first object.
-pub const WARM_UP_MAX: Duration = Duration::from_secs(60);
+pub(crate) const WARM_UP_MAX: Duration = Duration::from_secs(60);
 /// Rest before anything is measured.
-pub const REST: Duration = Duration::from_secs(1);
+pub(crate) const REST: Duration = Duration::from_secs(1);
 /// Silence after which objects on their way are given up.
-const SILENCE: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// A publisher and its receivers.
-pub struct Fleet {
+pub(crate) struct Fleet {
     publisher: Box<dyn Member>,
     _receivers: Vec<Box<dyn Member>>,
     inboxes: Vec<Arc<Inbox>>,
@@ -42,7 +42,7 @@ impl Fleet {
     ///
     /// # Errors
     /// What a node said when it did not start, or who got nothing.
-    pub async fn start(system: &dyn System, receivers: usize, size: usize) -> Result<Self, Failure> {
+    pub(crate) async fn start(system: &dyn System, receivers: usize, size: usize) -> Result<Self, Failure> {
         let bell = Arc::new(Bell::default());
         let mut members: Vec<Box<dyn Member>> = Vec::new();
         let mut inboxes = Vec::new();
@@ -80,12 +80,12 @@ impl Fleet {
 
     /// Number of receivers.
     #[must_use]
-    pub fn receivers(&self) -> usize {
+    pub(crate) fn receivers(&self) -> usize {
         self.inboxes.len()
     }
 
     /// Starts counting a phase at every receiver.
-    pub fn open(&self, phase: u64, keep: bool) {
+    pub(crate) fn open(&self, phase: u64, keep: bool) {
         for inbox in &self.inboxes {
             inbox.open(phase, keep);
         }
@@ -93,7 +93,7 @@ impl Fleet {
 
     /// What every receiver found.
     #[must_use]
-    pub fn close(&self) -> Vec<Phase> {
+    pub(crate) fn close(&self) -> Vec<Phase> {
         self.inboxes.iter().map(|inbox| inbox.close()).collect()
     }
 
@@ -101,30 +101,30 @@ impl Fleet {
     ///
     /// # Errors
     /// What the system said.
-    pub async fn send(&mut self, phase: u64, id: u64) -> Result<(), Failure> {
+    pub(crate) async fn send(&mut self, phase: u64, id: u64) -> Result<(), Failure> {
         self.publisher.send(self.press.object(phase, id)).await
     }
 
     /// Objects of this phase that every receiver has.
     #[must_use]
-    pub fn slowest(&self) -> u64 {
+    pub(crate) fn slowest(&self) -> u64 {
         self.inboxes.iter().map(|inbox| inbox.unique()).min().unwrap_or(0)
     }
 
     /// Objects of this phase that receivers have, all together.
     #[must_use]
-    pub fn delivered(&self) -> u64 {
+    pub(crate) fn delivered(&self) -> u64 {
         self.inboxes.iter().map(|inbox| inbox.unique()).sum()
     }
 
     /// When the last object of this phase came to anybody.
     #[must_use]
-    pub fn last_ns(&self) -> u64 {
+    pub(crate) fn last_ns(&self) -> u64 {
         self.inboxes.iter().map(|inbox| inbox.last_ns()).max().unwrap_or(0)
     }
 
     /// Waits until every receiver has so many objects of this phase. `false`: they went silent before.
-    pub async fn reach(&self, objects: u64) -> bool {
+    pub(crate) async fn reach(&self, objects: u64) -> bool {
         let mut progress = (self.delivered(), Instant::now());
         loop {
             self.bell.arm();
@@ -132,7 +132,7 @@ impl Fleet {
                 return true;
             }
             // Whoever is ahead rings too: look again.
-            let _ = timeout(SILENCE / 10, self.bell.rung()).await;
+            let _ = timeout(SILENCE / 30, self.bell.rung()).await;
             let delivered = self.delivered();
             if delivered != progress.0 {
                 progress = (delivered, Instant::now());

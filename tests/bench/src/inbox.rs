@@ -11,19 +11,19 @@ use crate::object::{Stamp, now_ns};
 
 /// Wakes the publisher when a receiver gets on, if it waits for that.
 #[derive(Debug, Default)]
-pub struct Bell {
+pub(crate) struct Bell {
     waiting: AtomicBool,
     rung: Notify,
 }
 
 impl Bell {
     /// Announces a wait, so that whatever happens from now on ends it.
-    pub fn arm(&self) {
+    pub(crate) fn arm(&self) {
         self.waiting.store(true, Ordering::SeqCst);
     }
 
     /// Ends when it was rung since [`Bell::arm`].
-    pub async fn rung(&self) {
+    pub(crate) async fn rung(&self) {
         self.rung.notified().await;
     }
 
@@ -36,27 +36,27 @@ impl Bell {
 
 /// One object that arrived for the first time.
 #[derive(Debug, Clone, Copy)]
-pub struct Receipt {
+pub(crate) struct Receipt {
     /// Its number.
-    pub id: u64,
+    pub(crate) id: u64,
     /// When it was sent.
-    pub sent_ns: u64,
+    pub(crate) sent_ns: u64,
     /// When it arrived.
-    pub at_ns: u64,
+    pub(crate) at_ns: u64,
 }
 
 /// What arrived in a phase.
 #[derive(Debug, Default)]
-pub struct Phase {
+pub(crate) struct Phase {
     number: u64,
     keep: bool,
     seen: Vec<u64>,
     /// First arrivals, if they are kept.
-    pub receipts: Vec<Receipt>,
+    pub(crate) receipts: Vec<Receipt>,
     /// Objects that came again.
-    pub doubled: u64,
+    pub(crate) doubled: u64,
     /// When the last new object came.
-    pub last_ns: u64,
+    pub(crate) last_ns: u64,
 }
 
 /// Largest number of an object that is believed: bounds [`Phase::seen`] to 16 MiB.
@@ -76,7 +76,7 @@ impl Phase {
 
 /// Counts the objects of one phase at a time; all others are ignored.
 #[derive(Debug)]
-pub struct Inbox {
+pub(crate) struct Inbox {
     bell: Arc<Bell>,
     unique: AtomicU64,
     phase: Mutex<Phase>,
@@ -85,7 +85,7 @@ pub struct Inbox {
 impl Inbox {
     /// An inbox that rings this bell.
     #[must_use]
-    pub fn new(bell: Arc<Bell>) -> Arc<Self> {
+    pub(crate) fn new(bell: Arc<Bell>) -> Arc<Self> {
         Arc::new(Self { bell, unique: AtomicU64::new(0), phase: Mutex::default() })
     }
 
@@ -94,7 +94,7 @@ impl Inbox {
     }
 
     /// Starts counting a phase. `keep` keeps a [`Receipt`] of each object.
-    pub fn open(&self, number: u64, keep: bool) {
+    pub(crate) fn open(&self, number: u64, keep: bool) {
         let mut phase = self.lock();
         *phase = Phase { number, keep, ..Phase::default() };
         self.unique.store(0, Ordering::SeqCst);
@@ -102,24 +102,24 @@ impl Inbox {
 
     /// Ends counting, and hands over what was found.
     #[must_use]
-    pub fn close(&self) -> Phase {
+    pub(crate) fn close(&self) -> Phase {
         std::mem::take(&mut self.lock())
     }
 
     /// Different objects of the present phase so far.
     #[must_use]
-    pub fn unique(&self) -> u64 {
+    pub(crate) fn unique(&self) -> u64 {
         self.unique.load(Ordering::SeqCst)
     }
 
     /// When the last new object of the phase came.
     #[must_use]
-    pub fn last_ns(&self) -> u64 {
+    pub(crate) fn last_ns(&self) -> u64 {
         self.lock().last_ns
     }
 
     /// Takes an object that arrived.
-    pub fn take(&self, object: &[u8]) {
+    pub(crate) fn take(&self, object: &[u8]) {
         let Some(stamp) = Stamp::read(object).filter(|stamp| stamp.id < ID_MAX) else {
             return;
         };

@@ -17,18 +17,18 @@ const LOOPBACK_UP: &str = r#"ip link set lo up && exec "$0" "$@""#;
 
 /// One case of one run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Name of the system.
-    pub system: String,
+    pub(crate) system: String,
     /// What there was to do.
-    pub work: Work,
+    pub(crate) work: Work,
     /// What came out, or why nothing did.
-    pub outcome: Result<Outcome, String>,
+    pub(crate) outcome: Result<Outcome, String>,
 }
 
 /// Runs every system on every piece of work, `runs` times. Systems take turns, and another one begins
 /// each time, so that noise hits all alike.
-pub async fn run(systems: &[&'static dyn System], works: &[Work], runs: usize) -> Vec<Entry> {
+pub(crate) async fn run(systems: &[&'static dyn System], works: &[Work], runs: usize) -> Vec<Entry> {
     let isolated = isolates().await;
     if !isolated {
         eprintln!("no network namespaces here: bytes on the wire include whatever else uses the loopback interface");

@@ -5,23 +5,23 @@ use bytes::{BufMut, Bytes, BytesMut};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Bytes of an object that the stamp takes.
-pub const STAMP_BYTES: usize = 24;
+pub(crate) const STAMP_BYTES: usize = 24;
 
 /// The first bytes of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// The publisher's run; receivers count one at a time.
-    pub phase: u64,
+    pub(crate) phase: u64,
     /// Number within the phase, from 0, +1 each.
-    pub id: u64,
+    pub(crate) id: u64,
     /// [`now_ns`] at the publisher.
-    pub sent_ns: u64,
+    pub(crate) sent_ns: u64,
 }
 
 impl Stamp {
     /// Reads it; `None` if the object is too short to have one.
     #[must_use]
-    pub fn read(object: &[u8]) -> Option<Self> {
+    pub(crate) fn read(object: &[u8]) -> Option<Self> {
         let word = |index: usize| {
             let bytes = object.get(8 * index..8 * index + 8)?;
             Some(u64::from_be_bytes(bytes.try_into().ok()?))
@@ -32,14 +32,14 @@ impl Stamp {
 
 /// Makes objects of one size, filled with noise that no system can compress.
 #[derive(Debug)]
-pub struct Press {
+pub(crate) struct Press {
     filling: Vec<u8>,
 }
 
 impl Press {
     /// Objects of `size` bytes, at least a stamp.
     #[must_use]
-    pub fn new(size: usize) -> Self {
+    pub(crate) fn new(size: usize) -> Self {
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
         let noise = std::iter::repeat_with(|| {
             state ^= state << 13;
@@ -52,7 +52,7 @@ impl Press {
 
     /// The next object, stamped with the present time.
     #[must_use]
-    pub fn object(&self, phase: u64, id: u64) -> Bytes {
+    pub(crate) fn object(&self, phase: u64, id: u64) -> Bytes {
         let mut object = BytesMut::with_capacity(STAMP_BYTES + self.filling.len());
         object.put_u64(phase);
         object.put_u64(id);
@@ -64,13 +64,13 @@ impl Press {
 
 /// Nanoseconds of a clock that all processes of this machine share.
 #[must_use]
-pub fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     nanoseconds(ClockId::Monotonic)
 }
 
 /// Nanoseconds of processor time that this process used so far, all threads together.
 #[must_use]
-pub fn cpu_ns() -> u64 {
+pub(crate) fn cpu_ns() -> u64 {
     nanoseconds(ClockId::ProcessCPUTime)
 }
 

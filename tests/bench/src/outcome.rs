@@ -8,7 +8,7 @@ use crate::system::ARITY;
 /// One piece of work for every system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Subcommand)]
 #[serde(rename_all = "snake_case")]
-pub enum Work {
+pub(crate) enum Work {
     /// Objects as fast as the system takes them.
     Sustained {
         #[command(flatten)]
@@ -39,27 +39,27 @@ pub enum Work {
 }
 
 /// Most receivers of one run.
-pub const RECEIVERS_MAX: u64 = 256;
+pub(crate) const RECEIVERS_MAX: u64 = 256;
 /// Largest object, in bytes.
-pub const SIZE_MAX: u64 = 8 << 20;
+pub(crate) const SIZE_MAX: u64 = 8 << 20;
 
 /// How much there is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Args)]
-pub struct Load {
+pub(crate) struct Load {
     /// Number of receivers.
     #[arg(long, default_value_t = 16, value_parser = at_most::<usize>(RECEIVERS_MAX))]
-    pub receivers: usize,
+    pub(crate) receivers: usize,
     /// Bytes of an object.
     #[arg(long, default_value_t = 1024, value_parser = at_most::<usize>(SIZE_MAX))]
-    pub size: usize,
+    pub(crate) size: usize,
     /// How long to send.
     #[arg(long, default_value_t = 5, value_parser = at_most::<u64>(3_600))]
-    pub seconds: u64,
+    pub(crate) seconds: u64,
 }
 
 /// Parses a number from 1.
 #[must_use]
-pub fn at_most<T>(max: u64) -> RangedU64ValueParser<T>
+pub(crate) fn at_most<T>(max: u64) -> RangedU64ValueParser<T>
 where
     T: TryFrom<u64> + Clone + Send + Sync,
     <T as TryFrom<u64>>::Error: std::error::Error + Send + Sync + 'static,
@@ -70,7 +70,7 @@ where
 impl Work {
     /// How much there is to do.
     #[must_use]
-    pub const fn load(&self) -> Load {
+    pub(crate) const fn load(&self) -> Load {
         match self {
             Self::Sustained { load } | Self::Latency { load, .. } | Self::Loss { load, .. } => *load,
         }
@@ -78,7 +78,7 @@ impl Work {
 
     /// The arguments that give this piece of work.
     #[must_use]
-    pub fn arguments(&self) -> Vec<String> {
+    pub(crate) fn arguments(&self) -> Vec<String> {
         let Load { receivers, size, seconds } = self.load();
         let load = format!("--receivers {receivers} --size {size} --seconds {seconds}");
         let line = match self {
@@ -93,7 +93,7 @@ impl Work {
 
     /// The same work with another node lost in each run: 1, 2, 3, 1, …
     #[must_use]
-    pub fn with_victim_of(self, run: usize) -> Self {
+    pub(crate) fn with_victim_of(self, run: usize) -> Self {
         match self {
             Self::Loss { load, rate, how, .. } => {
                 Self::Loss { load, rate, how, victim: (1 + run % ARITY).min(load.receivers) }
@@ -104,7 +104,7 @@ impl Work {
 
     /// The same work whichever node is lost, so that runs can be compared.
     #[must_use]
-    pub const fn without_victim(self) -> Self {
+    pub(crate) const fn without_victim(self) -> Self {
         match self {
             Self::Loss { load, rate, how, .. } => Self::Loss { load, rate, how, victim: 0 },
             other => other,
@@ -115,7 +115,7 @@ impl Work {
 /// What happens to a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub enum How {
+pub(crate) enum How {
     /// Its process is killed.
     Kill,
     /// Its process stands still, and its connections stay open.
@@ -125,7 +125,7 @@ pub enum How {
 impl How {
     /// As an argument.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",
             Self::Freeze => "freeze",
@@ -136,7 +136,7 @@ impl How {
 /// What came out of a [`Work`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Of [`Work::Sustained`].
     Sustained(Sustained),
     /// Of [`Work::Latency`].
@@ -147,51 +147,53 @@ pub enum Outcome {
 
 /// Rate and price.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Sustained {
+pub(crate) struct Sustained {
     /// Objects a second that each receiver got, on average.
-    pub objects_per_s: f64,
+    pub(crate) objects_per_s: f64,
     /// Payload a second that each receiver got, in 10⁶ bytes.
-    pub megabytes_per_s: f64,
+    pub(crate) megabytes_per_s: f64,
     /// Share of deliveries that did not happen.
-    pub lost: f64,
+    pub(crate) lost: f64,
     /// Deliveries that happened again.
-    pub doubled: u64,
+    pub(crate) doubled: u64,
     /// Processor seconds per GiB of delivered payload.
-    pub cpu_s_per_gib: f64,
+    pub(crate) cpu_s_per_gib: f64,
+    /// Processors that the process kept busy on average: far fewer than there are, and others were at work.
+    pub(crate) cores: f64,
     /// Largest memory of the process with all its nodes, in MiB.
-    pub peak_mib: f64,
+    pub(crate) peak_mib: f64,
     /// Bytes on the wire per byte delivered.
-    pub wire_ratio: f64,
+    pub(crate) wire_ratio: f64,
     /// Unacknowledged objects that the benchmark allowed, for systems that do not hold back by themselves.
-    pub window: Option<u64>,
+    pub(crate) window: Option<u64>,
 }
 
 /// Time from the publisher to a receiver.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Latency {
+pub(crate) struct Latency {
     /// Median, in µs.
     pub p50_us: f64,
     /// 99th percentile, in µs.
     pub p99_us: f64,
     /// Largest, in µs.
-    pub max_us: f64,
+    pub(crate) max_us: f64,
     /// Share of deliveries that did not happen.
-    pub lost: f64,
+    pub(crate) lost: f64,
     /// Bytes on the wire per byte delivered.
-    pub wire_ratio: f64,
+    pub(crate) wire_ratio: f64,
 }
 
 /// What survivors saw of a loss.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Loss {
+pub(crate) struct Loss {
     /// Longest time without a new object at any survivor, in ms.
-    pub gap_ms: f64,
+    pub(crate) gap_ms: f64,
     /// Survivors that had no object for ten periods or more.
-    pub hit: f64,
+    pub(crate) hit: f64,
     /// Survivors that got nothing more until the end.
-    pub stranded: f64,
+    pub(crate) stranded: f64,
     /// Deliveries to survivors that did not happen.
-    pub lost: f64,
+    pub(crate) lost: f64,
     /// Deliveries to survivors that happened again.
-    pub doubled: f64,
+    pub(crate) doubled: f64,
 }

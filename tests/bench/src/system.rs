@@ -8,40 +8,40 @@ use futures::future::BoxFuture;
 use crate::inbox::Inbox;
 
 /// Anything that goes wrong, told to the person who runs the benchmark.
-pub type Failure = Box<dyn Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 /// Children that a node feeds in every system that lets one choose.
-pub const ARITY: usize = 3;
+pub(crate) const ARITY: usize = 3;
 
 /// The place of a node among the others of its run.
 #[derive(Debug, Clone)]
-pub struct Seat {
+pub(crate) struct Seat {
     /// Its number; 0 publishes, all others receive.
-    pub index: usize,
+    pub(crate) index: usize,
     /// Payload of the objects to come, in bytes.
-    pub size: usize,
+    pub(crate) size: usize,
     /// What the nodes before this one said of how to reach them, by index.
-    pub cards: Vec<String>,
+    pub(crate) cards: Vec<String>,
     /// Where a receiver puts what it gets.
-    pub inbox: Arc<Inbox>,
+    pub(crate) inbox: Arc<Inbox>,
 }
 
 impl Seat {
     /// Whether this node publishes.
     #[must_use]
-    pub const fn publishes(&self) -> bool {
+    pub(crate) const fn publishes(&self) -> bool {
         self.index == 0
     }
 
     /// The parent in a complete tree of [`ARITY`], for systems whose tree is built by hand.
     #[must_use]
-    pub fn parent(&self) -> Option<&str> {
+    pub(crate) fn parent(&self) -> Option<&str> {
         self.cards.get(self.index.checked_sub(1)? / ARITY).map(String::as_str)
     }
 }
 
 /// A running node. Dropping it may or may not end it; the process ends with the run.
-pub trait Member: Send {
+pub(crate) trait Member: Send {
     /// How others reach it.
     fn card(&self) -> &str;
 
@@ -55,14 +55,14 @@ pub trait Member: Send {
 }
 
 /// A node that receives only.
-pub struct Receiver<T> {
+pub(crate) struct Receiver<T> {
     card: String,
     _kept: T,
 }
 
 impl<T> Receiver<T> {
     /// Keeps whatever must live as long as the node.
-    pub const fn new(card: String, kept: T) -> Self {
+    pub(crate) const fn new(card: String, kept: T) -> Self {
         Self { card, _kept: kept }
     }
 }
@@ -78,7 +78,7 @@ impl<T: Send> Member for Receiver<T> {
 }
 
 /// A system under test.
-pub trait System: Sync {
+pub(crate) trait System: Sync {
     /// What it is called in arguments and tables.
     fn name(&self) -> &'static str;
 

@@ -10,13 +10,13 @@ use crate::{
     system::{Failure, System},
 };
 
-pub use self::node::node;
+pub(crate) use self::node::node;
 
 /// Does a piece of work in this process.
 ///
 /// # Errors
 /// Whatever kept it from being done.
-pub async fn run(system: &'static dyn System, work: Work) -> Result<Outcome, Failure> {
+pub(crate) async fn run(system: &'static dyn System, work: Work) -> Result<Outcome, Failure> {
     match work {
         Work::Sustained { load } => sustained::run(system, load).await.map(Outcome::Sustained),
         Work::Latency { load, rate } => latency::run(system, load, rate).await.map(Outcome::Latency),

@@ -22,7 +22,7 @@ use crate::{
 ///
 /// # Errors
 /// Whatever kept it from starting.
-pub async fn node(system: &dyn System, index: usize, size: usize, cards: Vec<String>) -> Result<(), Failure> {
+pub(crate) async fn node(system: &dyn System, index: usize, size: usize, cards: Vec<String>) -> Result<(), Failure> {
     let inbox = Inbox::new(Arc::default());
     inbox.open(WARM_UP, false);
     let seat = Seat { index, size, cards, inbox: Arc::clone(&inbox) };

@@ -12,6 +12,8 @@ use crate::{
 
 /// Share of deliveries that may be lost where a window is looked for.
 const LOST_MAX: f64 = 0.001;
+/// Share of the best rate below which no larger window is tried.
+const ENOUGH: f64 = 0.8;
 /// How long a window is tried.
 const TRIAL: Duration = Duration::from_millis(700);
 /// Windows that are tried, in bytes; at least one object each.
@@ -21,6 +23,7 @@ const GIB: f64 = (1u64 << 30) as f64;
 /// What a burst came to.
 struct Burst {
     per_s: f64,
+    took_s: f64,
     sent: u64,
     delivered: u64,
 }
@@ -51,6 +54,7 @@ pub(super) async fn run(system: &dyn System, load: Load) -> Result<Sustained, Fa
         lost: burst.lost(receivers),
         doubled: fleet.close().iter().map(|phase| phase.doubled).sum(),
         cpu_s_per_gib: cpu as f64 / 1e9 / (bytes / GIB),
+        cores: cpu as f64 / 1e9 / burst.took_s,
         peak_mib: probe::peak_bytes() as f64 / f64::from(1 << 20),
         wire_ratio: wire as f64 / bytes,
         window,
@@ -65,7 +69,11 @@ async fn best_window(fleet: &mut Fleet, phase: &mut u64, size: usize) -> Result<
     for window in windows {
         let burst = burst(fleet, *phase, Some(window), TRIAL).await?;
         *phase += 1;
-        if burst.lost(fleet.receivers()) <= LOST_MAX && burst.per_s > best_rate {
+        // Beyond its best a system only fills its queues, which the next trial would have to wait for.
+        if burst.lost(fleet.receivers()) > LOST_MAX || burst.per_s < ENOUGH * best_rate {
+            break;
+        }
+        if burst.per_s > best_rate {
             (best, best_rate) = (window, burst.per_s);
         }
     }
@@ -82,7 +90,7 @@ async fn burst(fleet: &mut Fleet, phase: u64, window: Option<u64>, duration: Dur
         if let Some(window) = window {
             let due = (sent + 1).saturating_sub(window + given_up);
             if due > fleet.slowest() && !fleet.reach(due).await {
-                given_up += sent - given_up - fleet.slowest().min(sent - given_up);
+                given_up = given_up.max(sent.saturating_sub(fleet.slowest()));
             }
         }
         fleet.send(phase, sent).await?;
@@ -90,6 +98,7 @@ async fn burst(fleet: &mut Fleet, phase: u64, window: Option<u64>, duration: Dur
     }
     fleet.reach(sent).await;
     let delivered = fleet.delivered();
-    let took = fleet.last_ns().saturating_sub(start_ns).max(1) as f64 / 1e9;
-    Ok(Burst { per_s: delivered as f64 / fleet.receivers().max(1) as f64 / took, sent, delivered })
+    let took_s = fleet.last_ns().saturating_sub(start_ns).max(1) as f64 / 1e9;
+    let per_s = delivered as f64 / fleet.receivers().max(1) as f64 / took_s;
+    Ok(Burst { per_s, took_s, sent, delivered })
 }

@@ -24,7 +24,7 @@ use self::{machine::Machine, summary::Summary};
 
 /// Everything that was found in a run of the matrix.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Results {
+pub(crate) struct Results {
     runs: usize,
     machine: Machine,
     entries: Vec<Entry>,
@@ -33,7 +33,7 @@ pub struct Results {
 impl Results {
     /// What these entries, found just now on this machine, come to.
     #[must_use]
-    pub fn new(runs: usize, entries: Vec<Entry>) -> Self {
+    pub(crate) fn new(runs: usize, entries: Vec<Entry>) -> Self {
         Self { runs, machine: Machine::here(), entries }
     }
 
@@ -45,7 +45,7 @@ impl Results {
 
 /// The tables alone.
 #[must_use]
-pub fn tables(results: &Results) -> String {
+pub(crate) fn tables(results: &Results) -> String {
     // Writing to a string does not fail.
     let mut text = String::new();
     let _ = tables::write(&mut text, &Summary::new(results));
@@ -56,7 +56,7 @@ pub fn tables(results: &Results) -> String {
 ///
 /// # Errors
 /// What the disk or the plotting crate says.
-pub fn write(results: &Results, out: &Path) -> Result<(), Failure> {
+pub(crate) fn write(results: &Results, out: &Path) -> Result<(), Failure> {
     let folder = out.join("benchmarks");
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("results.json"), serde_json::to_string_pretty(results)?)?;

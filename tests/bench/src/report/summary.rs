@@ -72,6 +72,7 @@ impl Summary {
             lost: median(&found, |one| one.lost)?,
             doubled: found.iter().map(|one| one.doubled).max()?,
             cpu_s_per_gib: median(&found, |one| one.cpu_s_per_gib)?,
+            cores: median(&found, |one| one.cores)?,
             peak_mib: median(&found, |one| one.peak_mib)?,
             wire_ratio: median(&found, |one| one.wire_ratio)?,
             window: found.first()?.window,

@@ -54,10 +54,14 @@ fn sustained(out: &mut String, summary: &Summary, receivers: usize) -> fmt::Resu
         let ratio = of(SUBJECT, work)?.objects_per_s / of(system, work)?.objects_per_s;
         Some(format!("{ratio:.2} ×"))
     })?;
-    writeln!(out, "CPU seconds per delivered GiB · bytes on the wire per byte delivered · peak memory in MiB\n")?;
+    writeln!(
+        out,
+        "CPU s per delivered GiB · cores kept busy · bytes on the wire per byte delivered · peak memory in MiB\n"
+    )?;
     by_size(out, summary, &works, |system, work| {
         let found = of(system, work)?;
-        Some(format!("{} · {:.3} · {:.0}", number(found.cpu_s_per_gib), found.wire_ratio, found.peak_mib))
+        let Sustained { cores, wire_ratio, peak_mib, .. } = found;
+        Some(format!("{} · {cores:.2} · {wire_ratio:.3} · {peak_mib:.0}", number(found.cpu_s_per_gib)))
     })
 }
 

@@ -12,12 +12,12 @@ use crate::system::System;
 use self::{banyan::Banyan, gossipsub::Gossipsub, iroh::Iroh, relay_tree::RelayTree, zenoh::Zenoh};
 
 /// What all others are compared with.
-pub const REFERENCE: &str = "tls-tree";
+pub(crate) const REFERENCE: &str = "tls-tree";
 /// What this is about.
-pub const SUBJECT: &str = "banyan";
+pub(crate) const SUBJECT: &str = "banyan";
 
 /// All of them, in the order of the tables.
-pub static SYSTEMS: [&dyn System; 9] = [
+pub(crate) static SYSTEMS: [&dyn System; 9] = [
     &Banyan,
     &RelayTree { tls: true },
     &RelayTree { tls: false },
@@ -33,7 +33,7 @@ pub static SYSTEMS: [&dyn System; 9] = [
 ///
 /// # Errors
 /// A sentence for the person who gave the name.
-pub fn find(name: &str) -> Result<&'static dyn System, String> {
+pub(crate) fn find(name: &str) -> Result<&'static dyn System, String> {
     SYSTEMS.into_iter().find(|system| system.name() == name).ok_or_else(|| {
         let names: Vec<_> = SYSTEMS.iter().map(|system| system.name()).collect();
         format!("no system is called {name:?}; there are {}", names.join(", "))
