@@ -14,7 +14,7 @@ use libp2p::{
     swarm::SwarmEvent,
     tcp, yamux,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 use crate::{
     object::STAMP_BYTES,
@@ -25,8 +25,9 @@ use crate::{
 const QUEUE: usize = 16;
 /// Pause after all queues were full.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
-/// Bytes of a message beside its payload, at most.
-const OVERHEAD: usize = 1024;
+/// Room in a transmission beside the payload: lists of message ids grow with the rate, and a transmission that is too
+/// large ends the stream. The default allows 64 KiB in all.
+const OVERHEAD: usize = 256 * 1024;
 
 /// Gossipsub.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl System for Gossipsub {
 
     fn settings(&self) -> &'static str {
         "TCP with TCP_NODELAY, Noise, Yamux; every node connected to every other; anonymous messages, identified by the \
-         object's number; default mesh (6), no flood-publish, the largest message as large as the object"
+         object's number; default mesh (6), no flood-publish; transmissions as large as the object and 256 KiB more"
     }
 
     fn packages(&self) -> &'static [&'static str] {
@@ -111,6 +112,8 @@ fn swarm(size: usize) -> Result<Swarm<Behaviour>, Failure> {
 /// Runs a node until its handle is gone.
 async fn drive(mut swarm: Swarm<Behaviour>, topic: IdentTopic, mut queue: mpsc::Receiver<Bytes>, seat: Seat) {
     let mut waiting: Option<Bytes> = None;
+    let mut retry = tokio::time::interval(FULL_PAUSE);
+    retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             event = swarm.select_next_some() => {
@@ -122,7 +125,7 @@ async fn drive(mut swarm: Swarm<Behaviour>, topic: IdentTopic, mut queue: mpsc::
                 Some(object) => waiting = publish(&mut swarm, &topic, object),
                 None => return,
             },
-            () = tokio::time::sleep(FULL_PAUSE), if waiting.is_some() => {
+            _ = retry.tick(), if waiting.is_some() => {
                 waiting = waiting.take().and_then(|object| publish(&mut swarm, &topic, object));
             }
         }
