@@ -73,7 +73,7 @@ const INTRODUCTION: &str = "\
 
 Banyan beside what else one could use, on the same work and in one run: one publisher, N receivers, every node with its own
 sockets on the loopback interface of one machine. Each case runs in a process (and a network namespace) of its own; systems take
-turns, and the figures are medians. The machine is small and shared: read the ratios, not the absolute values.
+turns, and the figures are medians where a case was run more than once. The machine is small and shared: read the ratios, not the absolute values.
 
 ```sh
 cargo run --release --manifest-path tests/bench/Cargo.toml -- run --out docs     # everything
@@ -93,7 +93,8 @@ const HOW: &str = "\
   unacknowledged objects, counted inside the process at no cost: the best of 16 KiB to 16 MiB that loses at most 0.1 %, looked
   for in each case anew.
 - **CPU** is the processor time of the process with all its nodes, the making of objects included, per GiB that receivers got.
-  **Memory** is the peak of resident memory (VmHWM) of that process, all its nodes together. **Wire** is what the loopback
+  **Cores** says how many processors the process kept busy: where others use the machine as well, it is less than there are, a
+  process with more threads gets a larger share, and CPU per GiB is the figure to compare. **Memory** is the peak of resident memory (VmHWM) of that process, all its nodes together. **Wire** is what the loopback
   interface of the namespace carried per byte delivered; its packets are large, so that headers weigh less than on Ethernet.
 - **Latency** runs from just before the publisher's call to the receiver's callback, all receivers together.
 - **Loss.** Every node is a process. After a quarter of the time, a node that feeds others is killed (SIGKILL) or frozen (SIGSTOP):
@@ -105,7 +106,7 @@ const HOW: &str = "\
 
 fn page(out: &mut String, results: &Results, summary: &Summary, plots: &[String]) -> fmt::Result {
     out.push_str(INTRODUCTION);
-    writeln!(out, "\nMeasured on {}. Median of {} runs.\n", results.machine, results.runs)?;
+    writeln!(out, "\nMeasured on {}. Runs of each case: {}.\n", results.machine, results.runs)?;
     tables::write(out, summary)?;
     out.push_str("## Plots\n\n");
     for plot in plots {

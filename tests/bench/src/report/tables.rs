@@ -54,6 +54,10 @@ fn sustained(out: &mut String, summary: &Summary, receivers: usize) -> fmt::Resu
         let ratio = of(SUBJECT, work)?.objects_per_s / of(system, work)?.objects_per_s;
         Some(format!("{ratio:.2} ×"))
     })?;
+    writeln!(out, "The same per CPU second, which a busy machine distorts less\n")?;
+    by_size(out, summary, &works, |system, work| {
+        Some(format!("{:.2} ×", of(system, work)?.cpu_s_per_gib / of(SUBJECT, work)?.cpu_s_per_gib))
+    })?;
     writeln!(
         out,
         "CPU s per delivered GiB · cores kept busy · bytes on the wire per byte delivered · peak memory in MiB\n"

@@ -50,7 +50,8 @@ impl System for Zenoh {
     fn settings(&self) -> &'static str {
         match (self.tls, self.star) {
             (true, false) => {
-                "a complete 3-ary tree of routers over TLS, explicit connections, no scouting, congestion control = block"
+                "a complete 3-ary tree of routers over TLS, each connected to its parent alone (nobody takes over the children of \
+                 a lost router), no scouting, congestion control = block"
             }
             (true, true) => "peers over TLS, the publisher connected to all: N copies from the source, nothing relayed",
             (false, false) => "the tree of routers over TCP, not encrypted",
