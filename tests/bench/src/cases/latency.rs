@@ -1,0 +1,46 @@
+//! Objects at a fixed rate: how long each takes.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    fleet::{Fleet, MEASURED},
+    object::STAMP_BYTES,
+    outcome::{Latency, Load},
+    probe,
+    system::{Failure, System},
+};
+
+pub(super) async fn run(system: &dyn System, load: Load, rate: u64) -> Result<Latency, Failure> {
+    let Load { receivers, size, seconds } = load;
+    let size = size.max(STAMP_BYTES);
+    let mut fleet = Fleet::start(system, receivers, size).await?;
+    fleet.open(MEASURED, true);
+    let (wire, objects) = (probe::wire_bytes(), rate * seconds);
+    let start = Instant::now();
+    for id in 0..objects {
+        sleep_until(start + Duration::from_secs_f64(id as f64 / rate as f64)).await;
+        fleet.send(MEASURED, id).await?;
+    }
+    fleet.reach(objects).await;
+    let wire = probe::wire_bytes() - wire;
+    let found = fleet.close();
+    let receipts = found.iter().flat_map(|phase| &phase.receipts);
+    let mut times: Vec<u64> = receipts.map(|receipt| receipt.at_ns.saturating_sub(receipt.sent_ns)).collect();
+    times.sort_unstable();
+    let at = |share: f64| {
+        let place = (times.len() as f64 * share) as usize;
+        times.get(place.min(times.len().saturating_sub(1))).map_or(f64::NAN, |time| *time as f64 / 1e3)
+    };
+    if times.is_empty() {
+        return Err("nothing was delivered".into());
+    }
+    Ok(Latency {
+        p50_us: at(0.5),
+        p99_us: at(0.99),
+        max_us: at(1.0),
+        lost: 1.0 - times.len() as f64 / (objects * receivers as u64) as f64,
+        wire_ratio: wire as f64 / (times.len() * size) as f64,
+    })
+}

@@ -1,0 +1,138 @@
+//! Zenoh: a 3-ary tree of routers, or a star of peers around the publisher; with and without TLS.
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use serde_json::json;
+use zenoh::{Config, Session, pubsub::Publisher as ZenohPublisher, qos::CongestionControl};
+
+use super::certificate;
+use crate::system::{Failure, Member, Receiver, Seat, System};
+
+const KEY: &str = "bench";
+
+/// Zenoh in one of its shapes.
+#[derive(Debug)]
+pub(super) struct Zenoh {
+    /// Whether links are encrypted.
+    pub(super) tls: bool,
+    /// Whether the publisher is connected to all, instead of a tree of routers.
+    pub(super) star: bool,
+}
+
+struct Publisher {
+    card: String,
+    publisher: ZenohPublisher<'static>,
+    _session: Session,
+}
+
+impl Member for Publisher {
+    fn card(&self) -> &str {
+        &self.card
+    }
+
+    fn send(&mut self, object: Bytes) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move { self.publisher.put(object).await })
+    }
+}
+
+impl System for Zenoh {
+    fn name(&self) -> &'static str {
+        match (self.tls, self.star) {
+            (true, false) => "zenoh-tls",
+            (true, true) => "zenoh-star-tls",
+            (false, false) => "zenoh-plain",
+            (false, true) => "zenoh-star-plain",
+        }
+    }
+
+    fn settings(&self) -> &'static str {
+        match (self.tls, self.star) {
+            (true, false) => {
+                "a complete 3-ary tree of routers over TLS, each connected to its parent alone (nobody takes over the children of \
+                 a lost router), no scouting, congestion control = block"
+            }
+            (true, true) => "peers over TLS, the publisher connected to all: N copies from the source, nothing relayed",
+            (false, false) => "the tree of routers over TCP, not encrypted",
+            (false, true) => "the star of peers over TCP, not encrypted",
+        }
+    }
+
+    fn packages(&self) -> &'static [&'static str] {
+        &["zenoh"]
+    }
+
+    fn has_pressure(&self) -> bool {
+        true
+    }
+
+    fn start(&self, seat: Seat) -> BoxFuture<'_, Result<Box<dyn Member>, Failure>> {
+        Box::pin(async move {
+            let parent = if self.star { seat.cards.first().map(String::as_str) } else { seat.parent() };
+            let (config, card) = self.config(parent)?;
+            let session = zenoh::open(config).await?;
+            if seat.publishes() {
+                let publisher = session.declare_publisher(KEY).congestion_control(CongestionControl::Block).await?;
+                return Ok(Box::new(Publisher { card, publisher, _session: session }) as Box<dyn Member>);
+            }
+            let inbox = seat.inbox;
+            let take = move |sample: zenoh::sample::Sample| inbox.take(&sample.payload().to_bytes());
+            let subscriber = session.declare_subscriber(KEY).callback(take).await?;
+            Ok(Box::new(Receiver::new(card, (subscriber, session))) as Box<dyn Member>)
+        })
+    }
+}
+
+impl Zenoh {
+    /// The configuration of a node below this parent, and its card.
+    fn config(&self, parent: Option<&str>) -> Result<(Config, String), Failure> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let endpoint = format!("{}/127.0.0.1:{port}", if self.tls { "tls" } else { "tcp" });
+        let (address, trusted) = parent.and_then(|card| card.split_once(' ')).unzip();
+        let mut config = Config::default();
+        let mut set = |key: &str, value: serde_json::Value| config.insert_json5(key, &value.to_string());
+        set("mode", json!(if self.star { "peer" } else { "router" }))?;
+        set("scouting/multicast/enabled", json!(false))?;
+        set("scouting/gossip/enabled", json!(false))?;
+        set("listen/endpoints", json!([endpoint]))?;
+        set("connect/endpoints", json!(address.as_slice()))?;
+        if !self.tls {
+            return Ok((config, format!("{endpoint} -")));
+        }
+        let own = certificate::own()?;
+        let pem = own.cert.pem();
+        let tls = "transport/link/tls";
+        set(&format!("{tls}/listen_private_key_base64"), json!(base64(own.signing_key.serialize_pem().as_bytes())))?;
+        set(&format!("{tls}/listen_certificate_base64"), json!(base64(pem.as_bytes())))?;
+        if let Some(trusted) = trusted {
+            set(&format!("{tls}/root_ca_certificate_base64"), json!(trusted))?;
+        }
+        Ok((config, format!("{endpoint} {}", base64(pem.as_bytes()))))
+    }
+}
+
+/// Standard base64 with padding.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let encode = |chunk: &[u8]| {
+        let group =
+            chunk.iter().chain([0; 2].iter()).take(3).fold(0usize, |group, byte| group << 8 | usize::from(*byte));
+        let letter = |place: usize| {
+            if place > chunk.len() { '=' } else { char::from(ALPHABET[group >> (18 - 6 * place) & 63]) }
+        };
+        [letter(0), letter(1), letter(2), letter(3)]
+    };
+    bytes.chunks(3).flat_map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_pads() {
+        let encoded = [&b""[..], b"f", b"fo", b"foo", b"foob"].map(base64);
+        assert_eq!(encoded, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]);
+    }
+}
