@@ -24,7 +24,7 @@ const ASKED_MAX: usize = 64;
 
 /// Weight lost per level. Less than in a choice at leisure: the siblings lose the same parent at the
 /// same moment, and a few levels can be made good later.
-const LEVEL_FACTOR: f64 = 0.5;
+const LEVEL_FACTOR: f64 = 0.7;
 
 impl Tree {
     /// A backup whose link is gone is chosen anew.
