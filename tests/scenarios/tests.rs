@@ -48,6 +48,16 @@ scenarios! {
     an_idle_mesh_is_quiet_and_hears_at_once_e4: "quiet",
 }
 
+/// Each table holds a third of the mesh.
+#[test]
+fn a_mesh_larger_than_the_tables_is_repaired_without_loss_e3() {
+    for seed in 1..=2 {
+        let tables = Params { table_rows: Some(40), ..Params::new(120, seed) };
+        let (part, whole) = (run("kill-interior", tables), run("kill-interior", Params::new(120, seed)));
+        assert!(part.get("depth_max") <= whole.get("depth_max").map(|depth| depth + 1.0));
+    }
+}
+
 /// Four kinds of lies.
 #[test]
 fn a_liar_keeps_nobody_from_the_stream_a7() {

@@ -13,9 +13,11 @@ struct Part {
     scenario: &'static str,
     title: &'static str,
     kill: u32,
-    /// Sizes beyond this are left out, or run with one seed only.
+    /// Sizes beyond this are run with one seed only.
     few_seeds_above: usize,
+    /// Sizes that it is run with.
     least: usize,
+    most: usize,
     columns: &'static [(&'static str, &'static str)],
     plots: &'static [(&'static str, &'static str, &'static [&'static str])],
 }
@@ -27,6 +29,7 @@ const PARTS: &[Part] = &[
         kill: 30,
         few_seeds_above: 1_000,
         least: 2,
+        most: usize::MAX,
         columns: &[
             ("attach_p50_ms", "attach p50, ms"),
             ("attach_p99_ms", "attach p99, ms"),
@@ -48,8 +51,9 @@ const PARTS: &[Part] = &[
         scenario: "kill-interior",
         title: "30 % of the relays die within a second, in the midst of a stream",
         kill: 30,
-        few_seeds_above: 300,
+        few_seeds_above: 1_000,
         least: 30,
+        most: 1_000,
         columns: REPAIR_COLUMNS,
         plots: &[("repair", "ms", &["repair_p50_ms", "repair_p99_ms"])],
     },
@@ -59,6 +63,7 @@ const PARTS: &[Part] = &[
         kill: 80,
         few_seeds_above: 300,
         least: 30,
+        most: 1_000,
         columns: REPAIR_COLUMNS,
         plots: &[],
     },
@@ -66,8 +71,9 @@ const PARTS: &[Part] = &[
         scenario: "quiet",
         title: "Idle, then one row changes, then one node crashes",
         kill: 30,
-        few_seeds_above: 300,
+        few_seeds_above: 1_000,
         least: 10,
+        most: 3_000,
         columns: &[
             ("idle_kbit_per_s", "idle, kbit/s"),
             ("idle_gossip_kbit_per_s", "of it gossip"),
@@ -114,7 +120,7 @@ pub fn run(
         writeln!(text, "| nodes | {} |", names.join(" | "))?;
         writeln!(text, "|---|{}", "---|".repeat(names.len()))?;
         let mut rows: Vec<(usize, BTreeMap<String, f64>)> = Vec::new();
-        for nodes in sizes.iter().copied().filter(|nodes| *nodes >= part.least) {
+        for nodes in sizes.iter().copied().filter(|nodes| (part.least..=part.most).contains(nodes)) {
             let few = nodes > part.few_seeds_above;
             let seeds = if few { *seeds.start()..=*seeds.start() } else { seeds.clone() };
             let median = median_of(part, nodes, seeds, table_rows)?;
