@@ -234,6 +234,18 @@ impl World {
         }
     }
 
+    /// Encodes a message if every message is to be; returns it with its size on the wire.
+    fn encode(&mut self, message: Control) -> (Control, usize) {
+        if self.options.wire {
+            let bytes = message.encode();
+            self.trace.note_bytes(&bytes);
+            let message = Control::decode(&bytes).expect("what is encoded can be decoded");
+            return (message, bytes.len() + 4);
+        }
+        let size = encoded_len(&message) + 4;
+        (message, size)
+    }
+
     fn on_event(&mut self, host: u32, event: mesh::Event) {
         match event {
             mesh::Event::Tree(_, event) => self.measure.on_tree_event(self.now, host, &event),
@@ -248,4 +260,21 @@ impl World {
             }
         }
     }
+}
+
+/// The length of a message's CBOR, without making it.
+fn encoded_len(message: &Control) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    ciborium::into_writer(message, &mut count).expect("counting does not fail");
+    count.0
 }
