@@ -7,7 +7,6 @@ use banyan_node::mesh::{self, Config, Mesh};
 
 use super::World;
 use crate::{
-    conn::Packet,
     host::{Host, Process},
     keys::{SimKeys, peer_id},
     queue::{MS, Nanos},
@@ -88,18 +87,8 @@ impl World {
         place.doomed = None;
         // Its clock may be set anew before it starts again, backwards too.
         place.wall_ms = if self.seeds.u8(..4) == 0 { self.seeds.u64(..4_000_000_000_000) } else { place.wall_ms + 1 };
-        for id in self.conns.ids() {
-            let Some(conn) = self.conns.get_mut(id) else { continue };
-            for side in 0..2 {
-                if conn.ends[side] == host && conn.open[side] {
-                    conn.open[side] = false;
-                    if tell {
-                        self.transmit(id, 1 - side, Packet::Fin, 0);
-                    }
-                    break;
-                }
-            }
-            self.bury_conn(id);
+        for id in self.conns.of(host).collect::<Vec<_>>() {
+            self.shut_end(id, host, tell);
         }
         self.checks.died(host);
         self.measure.died(host);

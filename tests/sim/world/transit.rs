@@ -2,7 +2,7 @@
 
 use super::{Event, World};
 use crate::{
-    conn::{ConnId, Packet, Use},
+    conn::{Conn, ConnId, Packet, Use},
     host::Arrival,
     queue::MS,
 };
@@ -77,11 +77,16 @@ impl World {
 
     /// Closes this host's end; the other end hears of it after what was sent before.
     pub(crate) fn close_end(&mut self, id: ConnId, host: u32) {
+        self.shut_end(id, host, true);
+    }
+
+    /// Closes this host's end; the other end hears of it only if it is told.
+    pub(super) fn shut_end(&mut self, id: ConnId, host: u32, tell: bool) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
         let side = conn.side(host);
-        if std::mem::replace(&mut conn.open[side], false) {
+        if std::mem::replace(&mut conn.open[side], false) && tell {
             self.transmit(id, 1 - side, Packet::Fin, 0);
         }
         self.bury_conn(id);
@@ -89,8 +94,8 @@ impl World {
 
     /// Whether anything between two hosts waits for the network to heal, or for TCP to try again.
     pub(crate) fn is_held(&self, a: u32, b: u32) -> bool {
-        self.conns.ids().into_iter().filter_map(|id| self.conns.get(id)).any(|conn| {
-            (conn.ends == [a, b] || conn.ends == [b, a])
+        self.conns.of(a).filter_map(|id| self.conns.get(id)).any(|conn| {
+            conn.ends[1 - conn.side(a)] == b
                 && conn.pipes.iter().any(|pipe| !pipe.held.is_empty() || pipe.last > self.now + 100 * MS)
         })
     }
@@ -103,26 +108,30 @@ impl World {
 
     /// Sends what was held wherever the way is free again.
     pub fn flush_held(&mut self) {
-        for id in self.conns.ids() {
+        let holds = |(id, conn): (ConnId, &Conn)| conn.pipes.iter().any(|pipe| !pipe.held.is_empty()).then_some(id);
+        for id in self.conns.iter().filter_map(holds).collect::<Vec<_>>() {
             for side in 0..2 {
-                let Some(conn) = self.conns.get_mut(id) else { continue };
-                let (from, to) = (conn.ends[1 - side], conn.ends[side]);
-                if conn.pipes[side].held.is_empty() || !self.net.reaches(from, to) {
-                    continue;
-                }
-                let pipe = &mut conn.pipes[side];
-                let outage = self.now - pipe.held_since;
-                let retry = self.now + self.seeds.u64(..=outage.min(4_000 * MS) / 2);
-                pipe.last = pipe.last.max(retry);
-                let held = std::mem::take(&mut pipe.held);
-                for (packet, size) in held {
-                    if let Some(conn) = self.conns.get_mut(id) {
-                        let pipe = &mut conn.pipes[side];
-                        pipe.in_flight = pipe.in_flight.saturating_sub(size);
-                    }
-                    self.transmit(id, side, packet, size);
-                }
+                self.flush_pipe(id, side);
             }
+        }
+    }
+
+    fn flush_pipe(&mut self, id: ConnId, side: usize) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let (from, to) = (conn.ends[1 - side], conn.ends[side]);
+        let pipe = &mut conn.pipes[side];
+        if pipe.held.is_empty() || !self.net.reaches(from, to) {
+            return;
+        }
+        let outage = self.now - pipe.held_since;
+        let retry = self.now + self.seeds.u64(..=outage.min(4_000 * MS) / 2);
+        pipe.last = pipe.last.max(retry);
+        let held = std::mem::take(&mut pipe.held);
+        pipe.in_flight -= held.iter().map(|(_, size)| size).sum::<usize>();
+        for (packet, size) in held {
+            self.transmit(id, side, packet, size);
         }
     }
 }
