@@ -6,7 +6,7 @@ use banyan_node::mesh::{self, Control, Input, Output, Session, supersedes};
 use crate::{
     conn::{ConnId, Packet},
     host::{Arrival, DialFor, LinkEnd},
-    world::{World, host_of},
+    world::World,
 };
 
 impl World {
@@ -123,7 +123,7 @@ impl World {
     }
 
     fn close_link(&mut self, host: u32, peer: &PeerId) {
-        let Some(other) = host_of(self, peer) else {
+        let Some(other) = self.host_of(peer) else {
             return;
         };
         let link = self.process(host).and_then(|process| process.links.remove(&other));
@@ -161,7 +161,7 @@ impl World {
                 self.check_accept(host, &to, &message);
                 self.send(host, &to, message);
             }
-            Output::Dial { peer, .. } => match host_of(self, &peer) {
+            Output::Dial { peer, .. } => match self.host_of(&peer) {
                 Some(to) => self.dial(host, to, DialFor::Peer(peer)),
                 None => self.input(host, Input::DialFailed { peer, unreachable: true }),
             },
@@ -200,7 +200,7 @@ impl World {
         let mut short = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             let (id, rest) = part.split_once(')').unwrap_or((part, ""));
-            let host = id.parse().ok().and_then(|peer| host_of(self, &peer));
+            let host = id.parse().ok().and_then(|peer| self.host_of(&peer));
             short += &host.map_or_else(|| id.to_owned(), |host| format!("#{host}"));
             short += rest;
         }
@@ -212,7 +212,7 @@ impl World {
     }
 
     pub(crate) fn send(&mut self, host: u32, to: &PeerId, message: Control) {
-        let Some(other) = host_of(self, to) else {
+        let Some(other) = self.host_of(to) else {
             return;
         };
         let Some(link) = self.process(host).and_then(|process| process.links.get(&other).copied()) else {

@@ -13,7 +13,7 @@ use banyan_node::{
 use super::LocalTrack;
 use crate::{
     conn::{ConnId, Packet},
-    world::{World, host_of},
+    world::World,
 };
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl World {
     }
 
     pub(crate) fn serve(&mut self, host: u32, track: &TrackName, child: &PeerId, ticket: u64) {
-        let (now, Some(other)) = (self.instant(), host_of(self, child)) else {
+        let (now, Some(other)) = (self.instant(), self.host_of(child)) else {
             return;
         };
         let key = (other, ticket);
@@ -73,7 +73,7 @@ impl World {
     }
 
     pub(crate) fn drop_child(&mut self, host: u32, track: &TrackName, child: &PeerId, ticket: u64) {
-        let Some(other) = host_of(self, child) else {
+        let Some(other) = self.host_of(child) else {
             return;
         };
         let key = (other, ticket);

@@ -17,7 +17,7 @@ use crate::{
     conn::{ConnId, Packet, Use},
     host::Arrival,
     queue::Nanos,
-    world::{Event, World, host_of},
+    world::{Event, World},
 };
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Pulling {
 impl World {
     pub(crate) fn open_pull(&mut self, host: u32, track: TrackName, parent: &PeerId, ticket: u64, epoch: u64) {
         self.local(host, &track);
-        let Some(other) = host_of(self, parent) else {
+        let Some(other) = self.host_of(parent) else {
             return self.input(host, parent_closed(track, *parent, ticket));
         };
         let Some(local) = self.track(host, &track) else {
@@ -62,7 +62,7 @@ impl World {
     }
 
     pub(crate) fn close_pull(&mut self, host: u32, track: &TrackName, parent: &PeerId, ticket: u64) {
-        let Some(other) = host_of(self, parent) else {
+        let Some(other) = self.host_of(parent) else {
             return;
         };
         if let Some(pulling) = self.track(host, track).and_then(|local| local.pulls.remove(&(other, ticket))) {

@@ -143,7 +143,8 @@ impl World {
     /// The host of an id, if there is one.
     #[must_use]
     pub fn host_of(&self, peer: &PeerId) -> Option<u32> {
-        host_of(self, peer)
+        let index = index_of(peer);
+        self.hosts.get(index as usize).filter(|host| host.peer == *peer).map(|_| index)
     }
 
     /// Events handled.
@@ -214,10 +215,4 @@ impl World {
     pub fn peer(&self, host: u32) -> PeerId {
         self.hosts[host as usize].peer
     }
-}
-
-/// The number of the host of an id, if there is one.
-pub(crate) fn host_of(world: &World, peer: &PeerId) -> Option<u32> {
-    let index = index_of(peer);
-    world.hosts.get(index as usize).filter(|host| host.peer == *peer).map(|_| index)
 }
