@@ -10,7 +10,7 @@ use banyan_node::{
     },
 };
 
-use super::LocalTrack;
+use super::{Line, LocalTrack};
 use crate::{
     conn::{ConnId, Packet},
     world::World,
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Feeding {
     pub(super) conn: ConnId,
-    epoch: u64,
+    line: Line,
     feed: Feed,
 }
 
@@ -58,12 +58,11 @@ impl World {
             return;
         };
         let waiting = local.waiting.remove(&key);
-        let line = local.line.as_mut();
+        let line = local.epochs.line().cloned();
         let matching = waiting.as_ref().zip(line).filter(|((_, opening), line)| opening.epoch == line.epoch);
         if let Some(((conn, opening), line)) = matching {
-            let feed = Feed::new(now, &mut line.track, line.epoch, opening.from.into());
-            let (conn, epoch) = (*conn, line.epoch);
-            local.feeds.insert(key, Feeding { conn, epoch, feed });
+            let (conn, feed) = (*conn, Feed::new(now, &mut line.lock(), line.epoch, opening.from.into()));
+            local.feeds.insert(key, Feeding { conn, line, feed });
             return self.pump(host, conn);
         }
         if let Some((conn, _)) = waiting {
@@ -92,9 +91,7 @@ impl World {
         let Some(feeding) = local.feeds.remove(&key) else {
             return false;
         };
-        if let Some(line) = local.line.as_mut().filter(|line| line.epoch == feeding.epoch) {
-            line.track.close_reader(now, feeding.feed.reader(), true);
-        }
+        feeding.line.lock().close_reader(now, feeding.feed.reader(), true);
         self.close_end(feeding.conn, host);
         self.poll_acks(host, track);
         true
@@ -110,10 +107,8 @@ impl World {
         let Some(local) = self.track(host, &track) else {
             return;
         };
-        if let (Some(feeding), Some(line), Ok(id)) =
-            (local.feeds.get(&key), local.line.as_mut(), feed::take_ack(&frame))
-        {
-            line.track.ack(now, feeding.feed.reader(), id);
+        if let (Some(feeding), Ok(id)) = (local.feeds.get(&key), feed::take_ack(&frame)) {
+            feeding.line.lock().ack(now, feeding.feed.reader(), id);
         }
         self.stir(host, &track);
     }
@@ -148,14 +143,11 @@ impl World {
             let Some(local) = self.track(host, &track) else {
                 return;
             };
-            let (Some(feeding), Some(line)) = (local.feeds.get_mut(&key), local.line.as_mut()) else {
+            let Some(Feeding { line, feed, .. }) = local.feeds.get_mut(&key) else {
                 return;
             };
-            if line.epoch != feeding.epoch {
-                return;
-            }
             let mut frames = Vec::new();
-            let filled = feeding.feed.fill(&mut line.track, BATCH_BYTES, |frame| frames.push(frame));
+            let filled = feed.fill(&mut line.lock(), BATCH_BYTES, |frame| frames.push(frame));
             if filled.acked {
                 self.poll_acks(host, &track);
             }

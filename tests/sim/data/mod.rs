@@ -1,6 +1,7 @@
 //! What the program does between its machine and the data streams: a host's tracks, and time.
 
 mod feeds;
+mod line;
 mod publications;
 mod pulls;
 mod subscriptions;
@@ -10,14 +11,10 @@ use std::collections::BTreeMap;
 use banyan_gossip::TrackName;
 use banyan_node::{
     mesh::Input,
-    relay::{
-        Start, Track,
-        opening::Opening,
-        track::{Assembler, ReaderId, ReaderKind},
-    },
+    relay::{Epochs, Opening},
 };
 
-use self::{feeds::Feeding, pulls::Pulling};
+use self::{feeds::Feeding, line::Line, pulls::Pulling, subscriptions::Subscription};
 use crate::{
     conn::ConnId,
     host::Arrival,
@@ -28,26 +25,14 @@ use crate::{
 /// A track in which a host has a part.
 #[derive(Debug, Default)]
 pub(crate) struct LocalTrack {
-    line: Option<Line>,
-    /// The epoch that the tree follows: the only one that may begin.
-    following: Option<u64>,
-    subscribed: bool,
+    epochs: Epochs<Line>,
+    subscription: Option<Subscription>,
     published: bool,
     pulls: BTreeMap<(u32, u64), Pulling>,
     feeds: BTreeMap<(u32, u64), Feeding>,
     /// Streams of children that the tree has not judged yet.
     waiting: BTreeMap<(u32, u64), (ConnId, Opening)>,
     told: (u64, u64, u64),
-    leaving: bool,
-}
-
-/// One epoch.
-#[derive(Debug)]
-struct Line {
-    epoch: u64,
-    track: Track,
-    reader: Option<ReaderId>,
-    assembler: Assembler,
 }
 
 /// How often tracks are looked after.
@@ -69,19 +54,12 @@ impl World {
         }
     }
 
-    fn begin_line(&mut self, host: u32, track: &TrackName, mut line: Line, newest: u64) {
-        let now = self.instant();
+    /// An epoch has begun: nothing of the one before goes to children any more.
+    fn on_begun(&mut self, host: u32, track: &TrackName) {
         let Some(local) = self.track(host, track) else {
             return;
         };
-        let feeds: Vec<(u32, u64)> = local.feeds.keys().copied().collect();
-        if local.subscribed {
-            // Who has seen an epoch wants the next one whole.
-            let start = if local.line.is_some() { Start::Oldest } else { Start::Id(newest) };
-            line.reader = Some(line.track.open_reader(now, ReaderKind::Local, start).0);
-        }
-        local.line = Some(line);
-        for key in feeds {
+        for key in local.feeds.keys().copied().collect::<Vec<_>>() {
             self.end_feed(host, track, key);
         }
     }
@@ -133,12 +111,12 @@ impl World {
         let Some(local) = process.tracks.get_mut(track) else {
             return;
         };
-        if let Some(line) = local.line.as_mut() {
-            let news = line.track.handle_timeout(now);
-            let bounds = (line.epoch, line.track.ring().oldest(), line.track.ring().newest());
+        if let Some(line) = local.epochs.line() {
+            let news = line.lock().handle_timeout(now);
+            let (epoch, (oldest, next)) = (line.epoch, line.bounds());
+            let bounds = (epoch, oldest, next);
             // The ring of the epoch before says nothing about the one that the tree looks for now.
-            if followed == Some(line.epoch) && std::mem::replace(&mut local.told, bounds) != bounds {
-                let (_, oldest, next) = bounds;
+            if followed == Some(epoch) && std::mem::replace(&mut local.told, bounds) != bounds {
                 self.input(host, Input::Ring { track: track.clone(), oldest, next });
             }
             if news {
@@ -147,7 +125,7 @@ impl World {
         }
         if let Some(local) = self.track(host, track).filter(|local| local.published && overtaken) {
             // Of two origins the greater is followed by everyone.
-            (local.published, local.leaving) = (false, true);
+            local.published = false;
             self.with_mesh(host, |mesh, now| {
                 mesh.end_publish(now, track);
                 mesh.unsubscribe(now, track);
@@ -159,8 +137,7 @@ impl World {
         let Some(local) = self.track(host, track) else {
             return;
         };
-        if local.subscribed {
-            local.leaving = false;
+        if local.subscription.is_some() {
             let now = self.instant();
             if let Some(process) = self.process(host) {
                 // A node that is leaving takes part in nothing any more.

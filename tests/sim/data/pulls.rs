@@ -4,11 +4,8 @@ use banyan_gossip::{PeerId, TrackName};
 use banyan_node::{
     mesh::Input,
     relay::{
-        Pull, Start, TrackConfig,
-        frame::Frame,
-        opening::Opening,
+        Frame, Opening, Pull, TrackConfig,
         pull::{AckStep, Acks, Begin},
-        track::Assembler,
     },
 };
 
@@ -24,8 +21,8 @@ use crate::{
 pub(super) struct Pulling {
     conn: ConnId,
     epoch: u64,
-    /// Until the parent's first frame.
-    pull: Option<Pull>,
+    /// From the parent's first frame on.
+    pull: Option<(Pull, Line)>,
     acks: Acks,
     ack_due: Option<Nanos>,
 }
@@ -39,11 +36,8 @@ impl World {
         let Some(local) = self.track(host, &track) else {
             return;
         };
-        local.following = Some(epoch);
-        let resume =
-            local.line.as_ref().filter(|line| line.epoch == epoch).map(|line| Start::Id(line.track.ring().next().id));
-        let first = if local.subscribed && local.line.is_some() { Start::Oldest } else { Start::Stable };
-        let opening = Opening { track: track.clone(), ticket, epoch, from: resume.unwrap_or(first).into() };
+        local.epochs.follow(epoch);
+        let opening = Opening { track: track.clone(), ticket, epoch, from: local.epochs.start_of(epoch).into() };
         let lives = [self.hosts[host as usize].life, self.hosts[other as usize].life];
         let runs = self.hosts[other as usize].process.is_some();
         let conn = self.conns.add([host, other], lives, Use::Data { track: track.clone(), ticket, epoch });
@@ -115,15 +109,14 @@ impl World {
         let Some(pulling) = local.pulls.get_mut(&key) else {
             return false;
         };
-        let Some(pull) = pulling.pull.as_mut() else {
+        let Some((pull, line)) = &mut pulling.pull else {
             return self.take_start(host, track, key, &frame);
         };
-        let Some(line) = local.line.as_mut().filter(|line| line.epoch == pulling.epoch) else {
-            return false;
-        };
-        let before = line.track.ring().next();
-        let taken = pull.take(now, &mut line.track, frame).is_ok();
-        let after = line.track.ring().next();
+        let mut ours = line.lock();
+        let before = ours.ring().next();
+        let taken = pull.take(now, &mut ours, frame).is_ok();
+        let after = ours.ring().next();
+        drop(ours);
         if after < before {
             // Readers skip what they have; the next parent would send it all again.
             self.violated(&format!("the ring of host {host} is at {after:?} after {before:?} (A14)"));
@@ -132,6 +125,7 @@ impl World {
     }
 
     fn take_start(&mut self, host: u32, track: &TrackName, key: (u32, u64), frame: &Frame) -> bool {
+        let now = self.instant();
         let Some(local) = self.track(host, track) else {
             return false;
         };
@@ -142,14 +136,17 @@ impl World {
         let Ok(begin) = Begin::read(frame, epoch) else {
             return false;
         };
-        if local.following != Some(epoch) {
+        let mut begun = false;
+        let line = || {
+            begun = true;
+            Line::new(epoch, begin.track(TrackConfig::default()))
+        };
+        let Some(line) = local.epochs.line_of(now, epoch, begin.newest, line) else {
             return false;
-        }
-        pulling.pull = Some(Pull::new(key.1));
-        if local.line.as_ref().is_none_or(|line| line.epoch != epoch) {
-            let track_of_epoch = begin.track(TrackConfig::default());
-            let line = Line { epoch, track: track_of_epoch, reader: None, assembler: Assembler::default() };
-            self.begin_line(host, track, line, begin.newest);
+        };
+        pulling.pull = Some((Pull::new(key.1), line.clone()));
+        if begun {
+            self.on_begun(host, track);
         }
         let (peer, ticket, track) = (self.peer(key.0), key.1, track.clone());
         self.input(host, Input::ParentOpened { track, peer, ticket });
@@ -171,14 +168,15 @@ impl World {
             let Some(local) = self.track(host, track) else {
                 return;
             };
-            let (Some(pulling), Some(line)) = (local.pulls.get_mut(&key), local.line.as_ref()) else {
+            let Some(pulling) = local.pulls.get_mut(&key) else {
                 return;
             };
-            if pulling.pull.is_none() || pulling.epoch != line.epoch {
+            let Some((_, line)) = &pulling.pull else {
                 return;
-            }
+            };
             let conn = pulling.conn;
-            match pulling.acks.poll(base, &line.track) {
+            let step = pulling.acks.poll(base, &line.lock());
+            match step {
                 AckStep::Wait => return,
                 AckStep::At(at) => {
                     let at = now + at.saturating_duration_since(base).as_nanos() as Nanos;
