@@ -54,16 +54,6 @@ impl World {
         }
     }
 
-    /// An epoch has begun: nothing of the one before goes to children any more.
-    fn on_begun(&mut self, host: u32, track: &TrackName) {
-        let Some(local) = self.track(host, track) else {
-            return;
-        };
-        for key in local.feeds.keys().copied().collect::<Vec<_>>() {
-            self.end_feed(host, track, key);
-        }
-    }
-
     /// The track of a host has something new: whoever reads it gets it.
     pub(crate) fn stir(&mut self, host: u32, track: &TrackName) {
         self.read_locally(host, track);

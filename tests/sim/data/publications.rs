@@ -13,7 +13,6 @@ impl World {
         if let Some(local) = self.track(host, track) {
             local.published = true;
             local.epochs.begin(now, Line::new(epoch, Track::new_origin(TrackConfig::default(), mode)), 0);
-            self.on_begun(host, track);
         }
     }
 

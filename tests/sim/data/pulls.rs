@@ -136,18 +136,11 @@ impl World {
         let Ok(begin) = Begin::read(frame, epoch) else {
             return false;
         };
-        let mut begun = false;
-        let line = || {
-            begun = true;
-            Line::new(epoch, begin.track(TrackConfig::default()))
-        };
+        let line = || Line::new(epoch, begin.track(TrackConfig::default()));
         let Some(line) = local.epochs.line_of(now, epoch, begin.newest, line) else {
             return false;
         };
         pulling.pull = Some((Pull::new(key.1), line.clone()));
-        if begun {
-            self.on_begun(host, track);
-        }
         let (peer, ticket, track) = (self.peer(key.0), key.1, track.clone());
         self.input(host, Input::ParentOpened { track, peer, ticket });
         true
