@@ -175,9 +175,14 @@ impl World {
             // Hosts of this world open no typed streams.
             Output::StreamsWanted { .. } => {}
             Output::PersistIncarnation(incarnation) => {
-                let disk = &mut self.hosts[host as usize].disk;
-                disk.write(incarnation);
-                disk.sync();
+                let place = &mut self.hosts[host as usize];
+                place.disk.write(incarnation);
+                if place.doomed.is_some() {
+                    // The next start finds the incarnation before; nobody may have heard of this one.
+                    self.say(|| format!("{host} has written incarnation {incarnation} and not synced it"));
+                    return self.power_off(host);
+                }
+                place.disk.sync();
                 self.checks.born(host, incarnation);
             }
             Output::Open { track, parent, ticket, epoch } => self.open_pull(host, track, &parent, ticket, epoch),

@@ -70,7 +70,8 @@ impl World {
         place.disk.lose_power();
     }
 
-    /// The process crashes in the midst of one of the next steps.
+    /// The process crashes in the midst of one of the next steps; if it writes to its disk before, the
+    /// power goes, and what it wrote is not synced.
     pub fn doom(&mut self, host: u32) {
         self.hosts[host as usize].doomed = Some(self.rng.u32(1..40));
     }
