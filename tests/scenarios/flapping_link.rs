@@ -21,7 +21,7 @@ fn run(world: &mut World, params: &Params, report: &mut Report) {
     let epoch = world.epoch(0, &track).expect("host 0 publishes");
     let relay = setup::relays(world)[0];
     let parent = setup::parent(world, relay).expect("it is fed");
-    let before = world.measure.repairs.len();
+    let before = world.measure.repaired;
     for _ in 0..60 {
         world.net.cut(relay, parent);
         world.net.cut(parent, relay);
@@ -29,7 +29,7 @@ fn run(world: &mut World, params: &Params, report: &mut Report) {
         world.heal();
         setup::stream(world, 0, 300 * MS, 20, 100);
     }
-    let repairs = world.measure.repairs.len() - before;
+    let repairs = world.measure.repaired - before;
     report.set("repairs", repairs as f64);
     world.settle(&track, 20 * SECOND);
     setup::stream(world, 0, SECOND, 20, 100);

@@ -58,5 +58,5 @@ fn run(world: &mut World, params: &Params, report: &mut Report) {
     report.set("longest_loop_ms", longest as f64 / MS as f64);
     report.set("false_deaths", world.false_deaths() as f64);
     report.set("missed", world.ledger().missed as f64);
-    report.set("repairs", world.measure.repairs.len() as f64);
+    report.set("repairs", world.measure.repaired as f64);
 }

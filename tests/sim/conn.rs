@@ -1,6 +1,6 @@
 //! Connections: two ordered pipes between two processes, each end of which may go on its own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use banyan_gossip::TrackName;
 use banyan_node::{mesh::Control, relay::Frame};
@@ -43,7 +43,7 @@ pub(crate) struct Pipe {
     pub(crate) in_flight: usize,
 }
 
-/// A connection. Side 0 dialled.
+/// A connection of two hosts. Side 0 dialled.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) ends: [u32; 2],
@@ -65,6 +65,8 @@ pub(crate) struct ConnId {
 pub(crate) struct Conns {
     slots: Vec<(u32, Option<Conn>)>,
     free: Vec<u32>,
+    /// By host.
+    of: BTreeSet<(u32, ConnId)>,
 }
 
 impl Conns {
@@ -75,7 +77,9 @@ impl Conns {
         });
         let (generation, place) = &mut self.slots[slot as usize];
         *place = Some(Conn { ends, lives, open: [true; 2], pipes: Default::default(), what });
-        ConnId { slot, generation: *generation }
+        let id = ConnId { slot, generation: *generation };
+        self.of.extend(ends.map(|host| (host, id)));
+        id
     }
 
     pub(crate) fn get(&self, id: ConnId) -> Option<&Conn> {
@@ -89,16 +93,26 @@ impl Conns {
     pub(crate) fn remove(&mut self, id: ConnId) {
         if let Some((generation, place)) = self.slots.get_mut(id.slot as usize)
             && *generation == id.generation
-            && place.take().is_some()
+            && let Some(conn) = place.take()
         {
+            for host in conn.ends {
+                self.of.remove(&(host, id));
+            }
             *generation = generation.wrapping_add(1);
             self.free.push(id.slot);
         }
     }
 
-    pub(crate) fn ids(&self) -> Vec<ConnId> {
-        let used = (0..).zip(&self.slots).filter(|(_, (_, conn))| conn.is_some());
-        used.map(|(slot, (generation, _))| ConnId { slot, generation: *generation }).collect()
+    /// The connections of a host.
+    pub(crate) fn of(&self, host: u32) -> impl Iterator<Item = ConnId> {
+        let [first, last] = [0, u32::MAX].map(|end| (host, ConnId { slot: end, generation: end }));
+        self.of.range(first..=last).map(|(_, id)| *id)
+    }
+
+    /// All connections, each with what it is.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        let used = (0..).zip(&self.slots);
+        used.filter_map(|(slot, (generation, conn))| Some((ConnId { slot, generation: *generation }, conn.as_ref()?)))
     }
 }
 

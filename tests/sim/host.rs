@@ -118,7 +118,7 @@ pub struct Host {
     pub(crate) egress_free: Nanos,
     /// Its wall clock, in milliseconds.
     pub(crate) wall_ms: u64,
-    /// It crashes after so many more outputs.
+    /// It crashes after so many more outputs, or loses power in the midst of a write.
     pub(crate) doomed: Option<u32>,
 }
 

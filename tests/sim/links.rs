@@ -6,7 +6,7 @@ use banyan_node::mesh::{self, Control, Input, Output, Session, supersedes};
 use crate::{
     conn::{ConnId, Packet},
     host::{Arrival, DialFor, LinkEnd},
-    world::{World, host_of},
+    world::World,
 };
 
 impl World {
@@ -123,7 +123,7 @@ impl World {
     }
 
     fn close_link(&mut self, host: u32, peer: &PeerId) {
-        let Some(other) = host_of(self, peer) else {
+        let Some(other) = self.host_of(peer) else {
             return;
         };
         let link = self.process(host).and_then(|process| process.links.remove(&other));
@@ -161,7 +161,7 @@ impl World {
                 self.check_accept(host, &to, &message);
                 self.send(host, &to, message);
             }
-            Output::Dial { peer, .. } => match host_of(self, &peer) {
+            Output::Dial { peer, .. } => match self.host_of(&peer) {
                 Some(to) => self.dial(host, to, DialFor::Peer(peer)),
                 None => self.input(host, Input::DialFailed { peer, unreachable: true }),
             },
@@ -175,9 +175,14 @@ impl World {
             // Hosts of this world open no typed streams.
             Output::StreamsWanted { .. } => {}
             Output::PersistIncarnation(incarnation) => {
-                let disk = &mut self.hosts[host as usize].disk;
-                disk.write(incarnation);
-                disk.sync();
+                let place = &mut self.hosts[host as usize];
+                place.disk.write(incarnation);
+                if place.doomed.is_some() {
+                    // The next start finds the incarnation before; nobody may have heard of this one.
+                    self.say(|| format!("{host} has written incarnation {incarnation} and not synced it"));
+                    return self.power_off(host);
+                }
+                place.disk.sync();
                 self.checks.born(host, incarnation);
             }
             Output::Open { track, parent, ticket, epoch } => self.open_pull(host, track, &parent, ticket, epoch),
@@ -200,7 +205,7 @@ impl World {
         let mut short = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             let (id, rest) = part.split_once(')').unwrap_or((part, ""));
-            let host = id.parse().ok().and_then(|peer| host_of(self, &peer));
+            let host = id.parse().ok().and_then(|peer| self.host_of(&peer));
             short += &host.map_or_else(|| id.to_owned(), |host| format!("#{host}"));
             short += rest;
         }
@@ -212,7 +217,7 @@ impl World {
     }
 
     pub(crate) fn send(&mut self, host: u32, to: &PeerId, message: Control) {
-        let Some(other) = host_of(self, to) else {
+        let Some(other) = self.host_of(to) else {
             return;
         };
         let Some(link) = self.process(host).and_then(|process| process.links.get(&other).copied()) else {
@@ -234,6 +239,18 @@ impl World {
         }
     }
 
+    /// Encodes a message if every message is to be; returns it with its size on the wire.
+    fn encode(&mut self, message: Control) -> (Control, usize) {
+        if self.options.wire {
+            let bytes = message.encode();
+            self.trace.note_bytes(&bytes);
+            let message = Control::decode(&bytes).expect("what is encoded can be decoded");
+            return (message, bytes.len() + 4);
+        }
+        let size = encoded_len(&message) + 4;
+        (message, size)
+    }
+
     fn on_event(&mut self, host: u32, event: mesh::Event) {
         match event {
             mesh::Event::Tree(_, event) => self.measure.on_tree_event(self.now, host, &event),
@@ -248,4 +265,21 @@ impl World {
             }
         }
     }
+}
+
+/// The length of a message's CBOR, without making it.
+fn encoded_len(message: &Control) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    ciborium::into_writer(message, &mut count).expect("counting does not fail");
+    count.0
 }

@@ -1,6 +1,6 @@
 //! What a run measures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use banyan_tree::{Event, MoveReason};
 use serde::Serialize;
@@ -24,16 +24,18 @@ pub struct Repair {
     pub tries: u32,
 }
 
+/// Most values of a kind that are kept: 3 MiB, and more than short runs have.
+const KEPT_MAX: usize = 100_000;
+
 /// What a run measures.
 #[derive(Debug, Default)]
 pub struct Measure {
     wanted: BTreeMap<u32, Nanos>,
-    /// How long each host took from wanting a track to its first parent.
-    pub attach: Vec<Nanos>,
-    /// Candidates that each asked for it.
-    pub tries: Vec<u32>,
+    /// How long hosts took from wanting a track to the first parent, and how many candidates they asked.
+    attached: VecDeque<(Nanos, u32)>,
+    repairs: VecDeque<Repair>,
     /// Parents that were lost and replaced.
-    pub repairs: Vec<Repair>,
+    pub repaired: usize,
     /// Moves to a better place.
     pub moves: u64,
     /// Suspicions and deaths as hosts came to know of them.
@@ -58,8 +60,7 @@ impl Measure {
             return;
         };
         if let Some(since) = self.wanted.remove(&host) {
-            self.attach.push(now - since);
-            self.tries.push(*tries);
+            keep(&mut self.attached, (now - since, *tries));
             return;
         }
         match reason {
@@ -67,7 +68,8 @@ impl Measure {
             MoveReason::Joined | MoveReason::OriginChanged | MoveReason::Shed => {}
             _ => {
                 let took = Nanos::try_from(took.as_nanos()).unwrap_or(Nanos::MAX);
-                self.repairs.push(Repair { at: now, host, took, tries: *tries });
+                keep(&mut self.repairs, Repair { at: now, host, took, tries: *tries });
+                self.repaired += 1;
             }
         }
     }
@@ -106,6 +108,14 @@ impl Measure {
     pub fn repairs_since(&self, at: Nanos) -> impl Iterator<Item = &Repair> {
         self.repairs.iter().filter(move |repair| repair.at >= at)
     }
+}
+
+/// Adds a value; of too many, the oldest goes.
+fn keep<T>(values: &mut VecDeque<T>, value: T) {
+    if values.len() == KEPT_MAX {
+        values.pop_front();
+    }
+    values.push_back(value);
 }
 
 /// The value below which this share of all lies, in the unit given; `None` of nothing.
@@ -157,12 +167,11 @@ impl Report {
 impl World {
     /// Notes how hosts attached, and how deep the tree is beside how deep it had to be.
     pub fn report_attach(&self, report: &mut Report, capacity: u16) {
-        let measure = &self.measure;
-        report.set_some("attach_p50_ms", percentile(&measure.attach, 0.5, MS));
-        report.set_some("attach_p99_ms", percentile(&measure.attach, 0.99, MS));
-        report.set_some("attach_max_ms", percentile(&measure.attach, 1.0, MS));
-        let tries: u32 = measure.tries.iter().sum();
-        report.set("tries_mean", f64::from(tries) / measure.tries.len().max(1) as f64);
+        let (took, tries): (Vec<Nanos>, Vec<u32>) = self.measure.attached.iter().copied().unzip();
+        report.set_some("attach_p50_ms", percentile(&took, 0.5, MS));
+        report.set_some("attach_p99_ms", percentile(&took, 0.99, MS));
+        report.set_some("attach_max_ms", percentile(&took, 1.0, MS));
+        report.set("tries_mean", f64::from(tries.iter().sum::<u32>()) / tries.len().max(1) as f64);
         self.report_depth(report, capacity);
     }
 

@@ -2,7 +2,7 @@
 
 use banyan_gossip::PeerId;
 
-use crate::world::{World, host_of};
+use crate::world::World;
 
 impl World {
     /// Times that a host which ran was declared dead by another.
@@ -13,7 +13,7 @@ impl World {
 
     pub(super) fn on_declared_dead(&mut self, peer: &PeerId) {
         let runs = |subject: &u32| self.mesh(*subject).is_some() && !self.checks.leaving.contains(subject);
-        if host_of(self, peer).is_some_and(|subject| runs(&subject)) {
+        if self.host_of(peer).is_some_and(|subject| runs(&subject)) {
             self.checks.false_deaths += 1;
         }
     }

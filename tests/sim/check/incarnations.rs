@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use banyan_gossip::PeerId;
 
-use crate::world::{World, host_of};
+use crate::world::World;
 
 /// What each host last knew of each other.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ impl World {
         if !self.options.strict {
             return;
         }
-        let Some(subject) = host_of(self, peer) else {
+        let Some(subject) = self.host_of(peer) else {
             return;
         };
         let row = self.mesh(observer).and_then(|mesh| mesh.table().row(peer)).map(|row| (row.incarnation, row.version));

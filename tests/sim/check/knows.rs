@@ -7,7 +7,7 @@ use banyan_gossip::TrackName;
 use super::since;
 use crate::{
     queue::{Nanos, SECOND},
-    world::{World, host_of},
+    world::World,
 };
 
 /// Longest that a parent may not know its child while both are awake and reach each other: what a
@@ -49,7 +49,7 @@ impl World {
 
     /// The parent of a host that does not list it.
     fn stranger_to(&self, child: u32, track: &TrackName) -> Option<u32> {
-        let parent = host_of(self, &self.mesh(child)?.tree(track)?.parent()?)?;
+        let parent = self.host_of(&self.mesh(child)?.tree(track)?.parent()?)?;
         let me = self.peer(child);
         let tree = self.mesh(parent).and_then(|mesh| mesh.tree(track));
         let knows = tree.is_some_and(|tree| tree.children().any(|(peer, _)| peer == me));

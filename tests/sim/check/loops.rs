@@ -14,7 +14,7 @@ use banyan_tree::Message;
 use super::since;
 use crate::{
     queue::{MS, Nanos},
-    world::{World, host_of},
+    world::World,
 };
 
 /// Longest life of a loop whose members are all awake and reach each other.
@@ -78,7 +78,7 @@ impl World {
         loop {
             let at = *members.last().expect("there is one");
             let parent = self.mesh(at)?.tree(track)?.parent()?;
-            let parent = host_of(self, &parent)?;
+            let parent = self.host_of(&parent)?;
             if parent == start {
                 return Some(members);
             }

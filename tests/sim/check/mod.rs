@@ -129,7 +129,7 @@ impl World {
     }
 
     pub(crate) fn name(&self, peer: &PeerId) -> String {
-        crate::world::host_of(self, peer).map_or_else(|| peer.short(), |host| host.to_string())
+        self.host_of(peer).map_or_else(|| peer.short(), |host| host.to_string())
     }
 }
 

@@ -18,8 +18,6 @@ pub struct Ledger {
     pub delivered: u64,
     /// Objects that subscribers were told they missed.
     pub missed: u64,
-    /// Gaps: who, which epoch, from, to.
-    pub gaps: Vec<(u32, u64, u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -94,7 +92,6 @@ impl World {
     pub(crate) fn on_gap(&mut self, host: u32, track: &TrackName, epoch: u64, from: u64, to: u64) {
         let ledger = &mut self.checks.ledger;
         ledger.missed += to - from;
-        ledger.gaps.push((host, epoch, from, to));
         if let Err(what) = ledger.take(host, track, epoch, from, to) {
             self.violated(&format!("{what} (a gap)"));
         }

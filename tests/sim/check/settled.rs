@@ -5,7 +5,7 @@ use banyan_tree::State;
 
 use crate::{
     queue::{Nanos, SECOND},
-    world::{World, host_of},
+    world::World,
 };
 
 impl World {
@@ -32,7 +32,7 @@ impl World {
             if tree.depth() != u8::try_from(path.len()).ok() {
                 return Err(format!("the depth of host {host} is not that of its path"));
             }
-            let above = host_of(self, &parent).and_then(|parent| self.mesh(parent)?.tree(track));
+            let above = self.host_of(&parent).and_then(|parent| self.mesh(parent)?.tree(track));
             let above = above.ok_or_else(|| format!("the parent of host {host} is dead"))?;
             if above.root_path() != &path[..path.len() - 1] {
                 return Err(format!("the path of host {host} is not that of its parent"));

@@ -3,10 +3,7 @@
 use banyan_gossip::Row;
 use banyan_node::mesh::Mesh;
 
-use crate::{
-    host::Host,
-    world::{World, host_of},
-};
+use crate::{host::Host, world::World};
 
 /// One row in so many may be outdated in a table that holds a part of the mesh: two neighbours hold few
 /// rows in common, so that what a push did not bring takes them long to find.
@@ -36,7 +33,7 @@ impl World {
             let (mut live, mut outdated) = (0, 0);
             for row in table.iter_live() {
                 live += 1;
-                let current = host_of(self, &row.peer).and_then(|of| own[of as usize]);
+                let current = self.host_of(&row.peer).and_then(|of| own[of as usize]);
                 if current == Some((row.incarnation, row.version)) {
                     continue;
                 }
