@@ -58,6 +58,23 @@ fn nonsense_is_wrong_usage_a15() {
         "demo --nodes 5 --kill 3",
         "demo --capacity 0",
         "demo --seconds 0",
+        "bench fly",
+        "bench fanout --nodes 0",
+        "bench fanout --nodes 65",
+        "bench fanout --nodes -3",
+        "bench fanout --size 23",
+        "bench fanout --size 17MiB",
+        "bench fanout --size 1kb",
+        "bench fanout --size -1",
+        "bench fanout --seconds 0",
+        "bench fanout --rate 0",
+        "bench fanout --capacity 0",
+        "bench fanout --mode live",
+        "bench fanout --nodes 18 --capacity 1",
+        "bench publish a..b",
+        "bench publish a --mode live",
+        "bench subscribe a --timeout 0",
+        "bench subscribe a --format jsonl",
     ] {
         fails(line, 2);
     }
@@ -65,6 +82,10 @@ fn nonsense_is_wrong_usage_a15() {
     assert!(error.contains("track name \"a..b\" is not valid"), "{error}");
     let (error, _) = fails("publish a --framing words", 2);
     assert!(error.contains("bytes, lines or length"), "{error}");
+    let (error, _) = fails("bench fanout --size 17MiB", 2);
+    assert!(error.contains("24 to 16777216 bytes"), "{error}");
+    let (_, hint) = fails("bench publish a --mode live", 2);
+    assert!(hint.contains("--rate"), "{hint}");
 }
 
 #[test]
@@ -75,7 +96,17 @@ fn socket_that_nobody_answers_on_is_unreachable() {
     drop(UnixListener::bind(&stale).expect("it is free"));
     for socket in [nowhere, stale] {
         let socket = socket.display();
-        for command in ["status", "peers", "tracks", "events", "tree a", "subscribe a", "publish a"] {
+        for command in [
+            "status",
+            "peers",
+            "tracks",
+            "events",
+            "tree a",
+            "subscribe a",
+            "publish a",
+            "bench publish a",
+            "bench subscribe a",
+        ] {
             let (error, hint) = fails(&format!("{command} --socket {socket}"), 4);
             assert!(error.contains("no node answers on"), "{error}");
             assert!(hint.contains("banyan run"), "{hint}");
@@ -148,7 +179,9 @@ fn run_says_why_it_does_not_start() {
 
 #[test]
 fn help_is_no_error_and_has_examples() {
-    for line in ["--help", "run --help", "publish --help", "demo --help", "tree --help"] {
+    for line in
+        ["--help", "run --help", "publish --help", "demo --help", "tree --help", "bench --help", "bench fanout --help"]
+    {
         let output = banyan(line);
         assert!(output.status.success());
         assert!(String::from_utf8_lossy(&output.stdout).contains("EXAMPLES"), "{line}");

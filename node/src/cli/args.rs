@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use banyan_gossip::{Label, MeshName, TrackName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::demo;
+use super::{bench, demo};
 use crate::{
     From,
     api::{
@@ -47,6 +47,9 @@ pub(crate) enum Command {
     Events(Show),
     /// See it work: real nodes on this machine, a stream, and kills.
     Demo(demo::Args),
+    /// Measure how fast streams get through, on this machine or in a mesh that runs.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 /// Which node to talk to.

@@ -1,6 +1,7 @@
-//! The command line: a thin client of the [local API](crate::api), but for `run` and `demo`.
+//! The command line: a thin client of the [local API](crate::api), but for `run`, `demo` and `bench fanout`.
 
 mod args;
+mod bench;
 mod client;
 mod demo;
 mod exit;
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
 
 fn runtime(command: &Command) -> Outcome<tokio::runtime::Runtime> {
     let mut builder = match command {
-        Command::Run(_) | Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Run(_) | Command::Demo(_) | Command::Bench(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     builder.enable_all().build().map_err(|error| {
@@ -66,5 +67,6 @@ async fn execute(command: Command) -> Outcome {
         Command::Tree(args) => show::tree(args).await,
         Command::Events(args) => show::events(args).await,
         Command::Demo(args) => demo::demo(args).await,
+        Command::Bench(bench) => bench::bench(bench).await,
     }
 }

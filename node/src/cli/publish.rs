@@ -14,10 +14,7 @@ use crate::relay::Mode;
 /// Publishes standard input until it ends or a signal comes; both end the track.
 pub(crate) async fn publish(args: Publish) -> Outcome {
     let client = Client::new(args.at.path())?;
-    let mode = match args.mode {
-        Mode::Live => "live",
-        Mode::Reliable => "reliable",
-    };
+    let mode = mode_name(args.mode);
     let Publish { track, framing, object_size, .. } = &args;
     let path = format!("/v1/tracks/{track}/publish?framing={framing}&mode={mode}&object_size={object_size}");
     let mut signals = Signals::listen()?;
@@ -58,6 +55,14 @@ pub(crate) async fn publish(args: Publish) -> Outcome {
         eprintln!("published {} objects, {amount}, on {}", published.objects, published.track);
     }
     Ok(())
+}
+
+/// What a mode is called.
+pub(crate) const fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Live => "live",
+        Mode::Reliable => "reliable",
+    }
 }
 
 fn interrupted() -> Failure {

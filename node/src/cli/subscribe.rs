@@ -56,10 +56,14 @@ fn path(args: &Subscribe) -> String {
     path
 }
 
+/// How many objects were missing, as the trailers say.
+pub(super) fn missing(trailers: &HeaderMap) -> u64 {
+    trailers.get(MISSING_TRAILER).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or_default()
+}
+
 /// What the trailers say about how a subscription ended.
-fn ended(trailers: &HeaderMap) -> Outcome {
-    let missing: u64 =
-        trailers.get(MISSING_TRAILER).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or_default();
+pub(super) fn ended(trailers: &HeaderMap) -> Outcome {
+    let missing = missing(trailers);
     let end = trailers.get(END_TRAILER).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let and_missing = if missing > 0 { format!("; {missing} objects are missing") } else { String::new() };
     let partial = |message: &str, hint: &str| Err(Failure::new(Exit::Partial, format!("{message}{and_missing}"), hint));
