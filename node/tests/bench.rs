@@ -146,7 +146,7 @@ async fn signal_ends_a_bench_early_with_its_results() {
 #[tokio::test]
 async fn other_tracks_and_silence_have_their_exit_codes() {
     let served = Served::start().await;
-    let (code, output) = end(start(&format!("subscribe b --timeout 0.2 --socket {}", served.socket))).await;
+    let (code, output) = end(start(&format!("subscribe silent --timeout 0.2 --socket {}", served.socket))).await;
     assert_eq!(code, Some(6), "{}", String::from_utf8_lossy(&output.stderr));
     let subscribe = start(&format!("subscribe b --socket {}", served.socket));
     served.until("a subscription").await;
@@ -155,5 +155,8 @@ async fn other_tracks_and_silence_have_their_exit_codes() {
     let (code, output) = end(subscribe).await;
     assert_eq!(code, Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("other objects"));
+    publisher.finish().await.expect("it ends");
+    let (code, output) = end(start(&format!("subscribe b --timeout 0.2 --socket {}", served.socket))).await;
+    assert_eq!(code, Some(6), "{}", String::from_utf8_lossy(&output.stderr));
     served.stop().await;
 }

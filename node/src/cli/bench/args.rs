@@ -109,9 +109,9 @@ pub(super) enum ReportFormat {
 }
 
 const EXAMPLES: &str = "EXAMPLES:
-  banyan bench fanout                             what this machine can do, by itself
-  banyan bench subscribe bench/1                  in a mesh that runs: first receive, on any machines,
-  banyan bench publish bench/1                    then publish, on one";
+  banyan bench fanout                  what this machine can do, by itself
+  banyan bench subscribe bench/1       in a mesh that runs: receive, on any machines,
+  banyan bench publish bench/1         then publish, on one";
 
 const FANOUT_EXAMPLES: &str = "EXAMPLES:
   banyan bench fanout --nodes 17 --size 64KiB --seconds 10

@@ -1,9 +1,11 @@
 //! `banyan bench subscribe`: track of a mesh that runs → what arrived, and when.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::HeaderMap;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     args,
@@ -23,6 +25,9 @@ use crate::{
     },
 };
 
+/// Pause before a track that has ended is looked at again.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// Why receiving ended.
 enum Ended {
     /// The node ended the stream and said why.
@@ -35,8 +40,9 @@ pub(super) async fn subscribe(args: args::Subscribe) -> Outcome {
     let args::Subscribe { track, at, seconds, timeout, format } = args;
     let client = Client::new(at.path())?;
     let mut signals = Signals::listen()?;
-    let timeout = timeout.as_secs_f64();
-    let path = format!("/v1/tracks/{track}/subscribe?from=latest&framing=length&timeout={timeout}");
+    let give_up = Instant::now() + timeout;
+    let wait = timeout.as_secs_f64();
+    let path = format!("/v1/tracks/{track}/subscribe?from=latest&framing=length&timeout={wait}");
     let mut stream = client.stream(&path).await?;
     let clock = Clock::new();
     let mut tally = Tally::default();
@@ -50,6 +56,12 @@ pub(super) async fn subscribe(args: args::Subscribe) -> Outcome {
         };
         let chunk = match chunk {
             Ok(chunk) => chunk,
+            // The track has ended before; whoever publishes it anew is waited for.
+            Err(trailers) if tally.objects == 0 && subscribe::ended(&trailers).is_ok() && Instant::now() < give_up => {
+                sleep(AGAIN).await;
+                stream = client.stream(&path).await?;
+                continue;
+            }
             Err(trailers) => break Ended::Stream(trailers),
         };
         objects.push(&chunk);
@@ -76,7 +88,12 @@ pub(super) async fn subscribe(args: args::Subscribe) -> Outcome {
     };
     if tally.objects == 0 {
         outcome?;
-        return Err(Failure::new(Exit::Partial, "no object came", "publish meanwhile with `banyan bench publish`"));
+        return Err(if interrupted {
+            Failure::new(Exit::Partial, "interrupted before any object came", "let it receive")
+        } else {
+            let message = "the track has ended, and nobody published it anew in time";
+            Failure::new(Exit::Timeout, message, "publish with `banyan bench publish`, or wait longer with --timeout")
+        });
     }
     let seconds = end_ns.saturating_sub(tally.first_ns.unwrap_or(end_ns)) as f64 / 1e9;
     // The first object starts the clock; the rates are those of the others.
