@@ -22,7 +22,7 @@ pub(super) struct Tally {
     /// When the last object came.
     pub(super) last_ns: u64,
     /// The run that is counted and the number that comes next.
-    next: Option<(u32, u64)>,
+    pub(super) next: Option<(u32, u64)>,
 }
 
 impl Tally {
