@@ -74,7 +74,7 @@ fn nonsense_is_wrong_usage_a15() {
         "bench publish a..b",
         "bench publish a --mode live",
         "bench subscribe a --timeout 0",
-        "bench subscribe a --format jsonl",
+        "bench subscribe a --format xml",
     ] {
         fails(line, 2);
     }
