@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    Label, Presence, Row, TrackEntry, TrackName,
+    Label, Presence, RelayPolicy, Row, TrackEntry, TrackName,
     op::{Op, OpId, encode},
     row::{
         ADDRESS_BYTES_MAX, ADDRESSES_MAX, LibraryDigest, ROW_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX, TRACKS_BUDGET_BYTES,
@@ -31,6 +31,8 @@ pub struct RowBody {
     pub capacity: u16,
     /// Slots free.
     pub free: u16,
+    /// Whether it relays tracks that it does not follow.
+    pub relay: RelayPolicy,
     /// Its part in tracks.
     pub tracks: BTreeMap<TrackName, TrackEntry>,
     /// Its library.
@@ -52,14 +54,14 @@ impl RowBody {
 
     /// Whether the difference is in tracks alone to which the node was not attached before nor is now.
     fn only_wishes_after(&self, before: &Self) -> bool {
-        let Self { label, addresses, tags, capacity, free, tracks: _, library } = self;
-        let rest = (label, addresses, tags, capacity, free, library);
+        let Self { label, addresses, tags, capacity, free, relay, tracks: _, library } = self;
+        let rest = (label, addresses, tags, capacity, free, relay, library);
         let placed = |body: &Self| {
             let placed = body.tracks.iter().filter(|(_, entry)| !entry.is_wish());
             placed.map(|(track, entry)| (track.clone(), entry.clone())).collect::<Vec<_>>()
         };
-        rest == (&before.label, &before.addresses, &before.tags, &before.capacity, &before.free, &before.library)
-            && placed(self) == placed(before)
+        let Self { label, addresses, tags, capacity, free, relay, tracks: _, library } = before;
+        rest == (label, addresses, tags, capacity, free, relay, library) && placed(self) == placed(before)
     }
 
     /// The row, without what others would refuse it for: what is too long or too much is left out.
@@ -83,6 +85,7 @@ impl RowBody {
             tags: tags.take(TAGS_MAX).map(|(key, value)| (key.clone(), value.clone())).collect(),
             capacity: self.capacity,
             free: self.free.min(self.capacity),
+            relay: self.relay,
             tracks: tracks.map(|(track, entry)| (track.clone(), entry.clone())).collect(),
             library: self.library.clone(),
         });

@@ -40,6 +40,9 @@ pub struct Row {
     pub capacity: u16,
     /// Slots still free over all tracks.
     pub free: u16,
+    /// Whether the peer relays tracks that it does not follow.
+    #[serde(default, skip_serializing_if = "RelayPolicy::is_default")]
+    pub relay: RelayPolicy,
     /// The tracks that the peer publishes, subscribes to or relays.
     pub tracks: BTreeMap<TrackName, TrackEntry>,
     /// The peer's library, if it offers one.
@@ -53,6 +56,19 @@ pub enum Presence {
     Alive,
     /// The owner has said goodbye.
     Left,
+}
+
+/// Whether a peer relays tracks that it does not follow; the greater is asked first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelayPolicy {
+    /// It does not.
+    Never,
+    /// It does if somebody asks it to who finds every slot of the track taken.
+    #[default]
+    WhenAsked,
+    /// As [`RelayPolicy::WhenAsked`], and it is asked before those.
+    Always,
 }
 
 /// A peer's part in the tree of one track.
@@ -72,6 +88,9 @@ pub struct TrackEntry {
     pub children: u16,
     /// Slots that a new child of this track could get now.
     pub free: u16,
+    /// Whether the peer is a member for others' sake alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub volunteer: bool,
 }
 
 /// A peer's part in a track.
@@ -100,6 +119,23 @@ impl Row {
     #[must_use]
     pub fn believed_free(&self) -> u16 {
         self.free.min(self.capacity)
+    }
+}
+
+impl RelayPolicy {
+    /// What a row that does not say it means.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Its name in settings and views.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::WhenAsked => "when-asked",
+            Self::Always => "always",
+        }
     }
 }
 

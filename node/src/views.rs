@@ -49,6 +49,8 @@ pub struct Status {
     pub capacity: u16,
     /// Slots still free.
     pub slots_free: u16,
+    /// Whether it relays tracks that it does not follow: `never`, `when-asked` or `always`.
+    pub relay: String,
     /// Peers linked directly.
     pub links: usize,
     /// Other live peers known.

@@ -143,6 +143,7 @@ impl Liar {
             parent: Some(self.origin),
             children: 0,
             free,
+            volunteer: false,
         };
         RowBody {
             addresses: vec!["/ip4/10.0.0.1/tcp/1".to_owned()],

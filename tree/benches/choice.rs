@@ -10,7 +10,7 @@ use std::{
 };
 
 use banyan_gossip::{
-    PeerId, Presence, Role, Row, TrackEntry, TrackName,
+    PeerId, Presence, RelayPolicy, Role, Row, TrackEntry, TrackName,
     op::{Op, SignedOp},
     table::PeerTable,
 };
@@ -59,6 +59,7 @@ fn row(number: u32, size: u32, version: u64) -> Row {
         parent: number.checked_sub(1).map(|before| peer(before / u32::from(FANOUT))),
         children,
         free: FANOUT - children,
+        volunteer: false,
     };
     Row {
         peer: peer(number),
@@ -70,6 +71,7 @@ fn row(number: u32, size: u32, version: u64) -> Row {
         tags: BTreeMap::new(),
         capacity: FANOUT,
         free: FANOUT - children,
+        relay: RelayPolicy::default(),
         tracks: [(track(), entry)].into(),
         library: None,
     }

@@ -8,6 +8,7 @@ use crate::{
     Context, DetachReason, Event, MoveReason, Output, RefuseReason, Source, StuckReason, Tree,
     attempt::{Attempt, HINTS_MAX, Opening, Phase},
     upstream::Parent,
+    volunteer::Summons,
 };
 
 /// Whether an answer is awaited.
@@ -160,6 +161,7 @@ impl Tree {
         self.upstream.told_height = attempt.told_height;
         (self.upstream.lost, self.upstream.stuck, self.upstream.failures) = (None, None, 0);
         self.upstream.late.clear();
+        self.summons = Summons::default();
         self.on_moved(now, attempt.reason);
         self.event(Event::Attached {
             parent: peer,

@@ -31,7 +31,7 @@ const POOL_FACTOR: usize = 3;
 const READ_MAX: usize = 1_024;
 
 /// Rows that a sample looks at.
-const SAMPLES: usize = 32;
+pub(crate) const SAMPLES: usize = 32;
 
 /// What the node itself knows of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

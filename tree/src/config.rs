@@ -73,6 +73,10 @@ pub struct Config {
     pub upkeep_pause: Duration,
     /// A node whose fragment is not attached again after this looks for a parent by itself.
     pub stalled_patience: Duration,
+    /// First and longest wait before another volunteer is asked while every slot is taken.
+    pub summon_backoff: (Duration, Duration),
+    /// How long a volunteer stays that nobody needs.
+    pub volunteer_patience: Duration,
 }
 
 impl Default for Config {
@@ -100,6 +104,8 @@ impl Default for Config {
             look_pause: Duration::from_millis(50),
             upkeep_pause: Duration::from_secs(1),
             stalled_patience: Duration::from_secs(20),
+            summon_backoff: (Duration::from_millis(400), Duration::from_secs(10)),
+            volunteer_patience: Duration::from_secs(30),
         }
     }
 }

@@ -47,6 +47,9 @@ pub enum Input {
     EndPublish,
     /// This node wants the track.
     Subscribe,
+    /// This node relays the track for others' sake, until nobody needs it. Nothing happens if it has a
+    /// part in the track already; [`Input::Subscribe`] makes an ordinary member of it.
+    Volunteer,
     /// This node no longer wants the track: hand the children over, then [`Output::Left`].
     Unsubscribe,
     /// What the node's ring can serve: the objects `oldest..next`. At most 20 a second.

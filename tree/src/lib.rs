@@ -20,6 +20,11 @@
 //! detaches. A path that does not begin at the origin belongs to a *fragment*: its nodes stay
 //! together and wait for their top to find a parent, and accept nobody meanwhile.
 //!
+//! # What serves those for whom no slot is left
+//! A node that finds every slot of the track taken asks members that do not follow it, one at a time,
+//! to relay it ([`Message::Summon`]). Such a *volunteer* takes part like any other ([`Input::Volunteer`]),
+//! and leaves when nobody has needed it for a while.
+//!
 //! # What keeps the load within bounds
 //! Children and reservations of all tracks draw from one [`SlotPool`] a node; a slot is reserved
 //! when a child is accepted and committed when its data stream opens.
@@ -43,11 +48,13 @@ mod slots;
 mod source;
 mod upstream;
 mod view;
+mod volunteer;
 
 pub use config::{Config, LinkSettings};
 pub use event::{DetachReason, Event, MoveReason, State, StuckReason};
 pub use io::{Context, Input, Links, Output};
 pub use machine::Tree;
-pub use message::{BACKUPS_MAX, Malformed, Message, PATH_MAX, RefuseReason, TRY_INSTEAD_MAX};
+pub use message::{BACKUPS_MAX, Malformed, Message, PATH_MAX, RefuseReason, TRY_INSTEAD_MAX, Unwilling};
 pub use slots::SlotPool;
 pub use source::Source;
+pub use volunteer::VOLUNTEER_SLOTS_MIN;

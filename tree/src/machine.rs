@@ -10,7 +10,7 @@ use banyan_gossip::{PeerId, TrackEntry, TrackName};
 use crate::{
     Config, Context, DetachReason, Event, Input, Message, MoveReason, Output, Source, State, StuckReason,
     admission::Join, backup::Backups, children::Child, message::PATH_MAX, moves::Moves, source::OriginAge,
-    upstream::Upstream,
+    upstream::Upstream, volunteer::Summons,
 };
 
 /// The part of this node in the tree of one track.
@@ -32,6 +32,11 @@ pub struct Tree {
     pub(crate) children: BTreeMap<PeerId, Child>,
     pub(crate) backups: Backups,
     pub(crate) moves: Moves,
+    pub(crate) summons: Summons,
+    /// Whether this node is a member for others' sake alone.
+    pub(crate) volunteer: bool,
+    /// When a volunteer leaves that nobody needs.
+    pub(crate) idle_until: Option<Instant>,
     /// When the children get the next pulse.
     pub(crate) next_pulse: Option<Instant>,
     /// When this node leaves even if children are left.
@@ -79,6 +84,9 @@ impl Tree {
             children: BTreeMap::new(),
             backups: Backups::default(),
             moves: Moves::new(now),
+            summons: Summons::default(),
+            volunteer: false,
+            idle_until: None,
             next_pulse: None,
             leaving: None,
             left: false,
@@ -106,7 +114,15 @@ impl Tree {
                     *ended = true;
                 }
             }
-            Input::Subscribe => self.on_subscribe(now, cx),
+            Input::Subscribe => {
+                self.volunteer = false;
+                self.on_subscribe(now, cx);
+            }
+            Input::Volunteer if self.part == Part::Idle => {
+                self.volunteer = true;
+                self.on_subscribe(now, cx);
+            }
+            Input::Volunteer => {}
             Input::Unsubscribe if self.part == (Part::Origin { ended: false }) => {}
             Input::Unsubscribe | Input::Leave => self.begin_leaving(now, cx),
             Input::Ring { oldest, next } => self.ring = (next > 0).then_some((oldest, next)),
@@ -114,7 +130,10 @@ impl Tree {
                 Ok(()) => self.on_message(now, cx, from, message),
                 Err(_) => self.malformed += 1,
             },
-            Input::LinkUp { peer } => self.on_link_up(now, cx, peer),
+            Input::LinkUp { peer } => {
+                self.on_link_up(now, cx, peer);
+                self.on_volunteer_linked(peer);
+            }
             Input::LinkDown { peer } => {
                 self.end_child(cx, peer, DetachReason::LinkDown, false);
                 self.on_upstream_gone(now, cx, peer, DetachReason::LinkDown);
@@ -123,6 +142,7 @@ impl Tree {
             Input::ConnectFailed { peer } => {
                 self.on_backup_lost(now, peer);
                 self.on_connect_failed(now, cx, peer);
+                self.on_summons_failed(now, peer);
             }
             Input::Silent { peer } => self.on_silent(now, cx, peer),
             Input::Lost { peer } => {
@@ -150,6 +170,7 @@ impl Tree {
             self.pulse(now);
         }
         self.on_attempt_timeout(now, cx);
+        self.on_volunteer_timeout(now, cx);
         if self.look_at.is_some_and(|at| at <= now) {
             self.look(now, cx);
         }
@@ -167,7 +188,16 @@ impl Tree {
         let stale_at =
             self.age.filter(|_| self.state == State::Attached).map(|age| age.reaches(self.config.origin_fresh));
         let attempt = self.upstream.attempt.as_ref().map(|attempt| attempt.phase.deadline());
-        let own = [self.next_pulse, self.leaving, self.look_at, stale_at, attempt, self.moves.deadline()];
+        let own = [
+            self.next_pulse,
+            self.leaving,
+            self.look_at,
+            stale_at,
+            attempt,
+            self.moves.deadline(),
+            self.summons.at,
+            self.idle_until,
+        ];
         own.into_iter().flatten().chain(self.children.values().filter_map(Child::deadline)).min()
     }
 
@@ -209,6 +239,8 @@ impl Tree {
             }
             Message::Detach { ticket, reason } => self.on_detach(now, cx, from, ticket, reason),
             Message::Shed { try_instead } => self.on_shed(now, cx, from, try_instead),
+            Message::Summon { .. } => self.on_summon(from),
+            Message::Summoned { refused } => self.on_summoned(now, from, refused),
         }
     }
 
@@ -266,6 +298,7 @@ impl Tree {
 
     /// Ends every step: tells parent, children and the outside what is different now.
     fn settle(&mut self, now: Instant, cx: &mut Context<'_>) {
+        self.watch_need(now);
         self.leave_when_alone(now, cx);
         if self.left {
             self.state = State::Idle;

@@ -91,6 +91,45 @@ pub enum Message {
         /// Who may have room.
         try_instead: Vec<PeerId>,
     },
+    /// To a member that has no part in the track: relay it, for every slot in it is taken.
+    Summon {
+        /// The publication that the sender follows.
+        source: Source,
+    },
+    /// To the sender of a `Summon`.
+    Summoned {
+        /// Why the track is not relayed; `None`: it is, and the row will tell when there is room.
+        refused: Option<Unwilling>,
+    },
+}
+
+/// Why a node does not become a volunteer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Unwilling {
+    /// It relays nothing that it does not follow.
+    #[error("relays only what it follows")]
+    Never,
+    /// It has a part in the track already: ask it as anybody else.
+    #[error("is in the track already")]
+    Inside,
+    /// It has too few free slots to be of use.
+    #[error("too few free slots")]
+    Full,
+    /// It relays as many tracks for others as it may, or its row has no room for another.
+    #[error("relays too many tracks")]
+    TooManyTracks,
+    /// The sender has asked too often.
+    #[error("asked too often")]
+    TooOften,
+    /// It knows no such publication.
+    #[error("knows no such publication")]
+    NoOrigin,
+    /// It does not know the sender as a live member.
+    #[error("does not know the asker")]
+    Stranger,
+    /// It is leaving the mesh.
+    #[error("leaving")]
+    Leaving,
 }
 
 /// Why a parent does not take a child.
@@ -154,7 +193,12 @@ impl Message {
                 check_list(backups, BACKUPS_MAX)
             }
             Self::Refuse { try_instead, .. } | Self::Shed { try_instead } => check_list(try_instead, TRY_INSTEAD_MAX),
-            Self::Join { .. } | Self::Pulse { .. } | Self::Height { .. } | Self::Detach { .. } => Ok(()),
+            Self::Join { .. }
+            | Self::Pulse { .. }
+            | Self::Height { .. }
+            | Self::Detach { .. }
+            | Self::Summon { .. }
+            | Self::Summoned { .. } => Ok(()),
         }
     }
 

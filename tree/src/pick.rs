@@ -77,6 +77,7 @@ impl Tree {
         let wait = full / 2 + full.mul_f64(self.rng.f64()) / 2;
         attempt.phase = Phase::Waiting { until: now + wait };
         attempt.drawn.clear();
+        self.want_volunteer(now, reason);
         self.upstream.failures = self.upstream.failures.saturating_add(1);
         if self.upstream.parent.is_none() && self.upstream.stuck != Some(reason) {
             self.upstream.stuck = Some(reason);
@@ -183,7 +184,7 @@ impl Tree {
         })
     }
 
-    fn standing(&self, now: Instant, cx: &Context<'_>, peer: PeerId) -> Standing {
+    pub(crate) fn standing(&self, now: Instant, cx: &Context<'_>, peer: PeerId) -> Standing {
         if self.children.contains_key(&peer) {
             Standing::Below
         } else if self.parent() == Some(peer) || self.upstream.is_spent(now, cx.peers, &peer) || cx.links.silent(&peer)

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::{
     Context, DetachReason, Event, MoveReason, Source, Tree, choice, machine::Part, source::OriginAge,
-    upstream::Upstream,
+    upstream::Upstream, volunteer::Summons,
 };
 
 impl Tree {
@@ -46,6 +46,7 @@ impl Tree {
         let attempt = self.upstream.attempt.take();
         self.upstream = Upstream { attempt, ..Default::default() };
         self.backups.list.clear();
+        self.summons = Summons::default();
         self.ring = None;
         self.age = None;
     }
@@ -59,6 +60,7 @@ impl Tree {
             self.event(Event::OriginChanged { origin: self.me, epoch });
         }
         self.leaving = None;
+        self.volunteer = false;
         self.part = Part::Origin { ended: false };
         self.age = Some(OriginAge::from_ms(now, 0));
     }

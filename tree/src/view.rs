@@ -41,6 +41,7 @@ impl Tree {
             parent: self.parent(),
             children: u16::try_from(open).unwrap_or(u16::MAX),
             free,
+            volunteer: self.volunteer,
         })
     }
 
@@ -104,6 +105,18 @@ impl Tree {
         self.state
     }
 
+    /// Whether this node relays the track for others' sake alone.
+    #[must_use]
+    pub const fn is_volunteer(&self) -> bool {
+        self.volunteer
+    }
+
+    /// Whether this node is giving the track up.
+    #[must_use]
+    pub const fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
     /// Messages dropped because no honest peer sends them.
     #[must_use]
     pub const fn malformed(&self) -> u64 {
@@ -114,7 +127,7 @@ impl Tree {
     #[must_use]
     pub fn link_peers(&self) -> BTreeSet<PeerId> {
         let asked = self.upstream.attempt.as_ref().and_then(|attempt| attempt.phase.peer());
-        let upstream = self.parent().into_iter().chain(asked);
+        let upstream = self.parent().into_iter().chain(asked).chain(self.summons.asked);
         upstream.chain(self.children.keys().copied()).chain(self.backups.list.iter().copied()).collect()
     }
 
@@ -141,6 +154,10 @@ impl Tree {
         }
         assert!(self.backups.list.len() <= crate::BACKUPS_MAX, "backups are bounded");
         assert!(!self.backups.list.contains(&self.me), "a node is not its own backup");
+        if self.volunteer {
+            assert_ne!(self.part, Part::Origin { ended: false }, "who publishes is no volunteer");
+            assert!(self.summons.at.is_none(), "volunteers summon nobody");
+        }
         if self.left {
             assert!(self.children.is_empty() && self.upstream.parent.is_none(), "who has left holds nothing");
         }

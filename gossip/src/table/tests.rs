@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Presence, Role, TrackEntry,
+    Presence, RelayPolicy, Role, TrackEntry,
     op::{Claim, OpId},
 };
 
@@ -24,6 +24,7 @@ fn random_row(rng: &mut fastrand::Rng, index: u8) -> SignedOp {
         parent: None,
         children: rng.u16(..2),
         free: rng.u16(..2),
+        volunteer: rng.bool(),
     };
     let followed = tracks.into_iter().filter_map(|track| rng.bool().then(|| (track, entry(rng)))).collect();
     let row = Row {
@@ -36,6 +37,7 @@ fn random_row(rng: &mut fastrand::Rng, index: u8) -> SignedOp {
         tags: BTreeMap::new(),
         capacity: rng.u16(..3),
         free: rng.u16(..3),
+        relay: RelayPolicy::default(),
         tracks: followed,
         library: None,
     };
@@ -135,6 +137,7 @@ fn equal_candidates_come_in_another_order_for_every_node() {
                 parent: None,
                 children: 0,
                 free: 1,
+                volunteer: false,
             },
         );
         for index in 10..40 {

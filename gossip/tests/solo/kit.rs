@@ -7,8 +7,8 @@ use std::{
 };
 
 use banyan_gossip::{
-    Config, Event, Gossip, Input, LocalPeer, MeshName, Message, Output, PeerId, Presence, Row, RowBody, TrackEntry,
-    TrackName,
+    Config, Event, Gossip, Input, LocalPeer, MeshName, Message, Output, PeerId, Presence, RelayPolicy, Row, RowBody,
+    TrackEntry, TrackName,
     op::{Claim, Op, OpId, SignedOp},
 };
 
@@ -63,6 +63,7 @@ pub(crate) fn row_with(
         tags: BTreeMap::new(),
         capacity: 4,
         free: 4,
+        relay: RelayPolicy::default(),
         tracks,
         library: None,
     }))

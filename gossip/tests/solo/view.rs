@@ -36,7 +36,7 @@ fn track() -> TrackName {
 }
 
 fn entry(role: Role, depth: Option<u8>, free: u16) -> TrackEntry {
-    TrackEntry { role, origin: Some(peer(9)), epoch: 1, depth, parent: None, children: 0, free }
+    TrackEntry { role, origin: Some(peer(9)), epoch: 1, depth, parent: None, children: 0, free, volunteer: false }
 }
 
 /// The row of one that could feed others on the track.

@@ -26,6 +26,7 @@ pub fn status(mesh: &Mesh) -> Status {
         incarnation: mesh.incarnation(),
         capacity: mesh.slots().capacity(),
         slots_free: mesh.slots().free(),
+        relay: mesh.config().relay.as_str().to_owned(),
         links: mesh.links().len(),
         peers: mesh.table().iter_live().filter(|row| row.peer != mesh.me()).count(),
         tracks: mesh.trees().map(|(track, _)| track.to_string()).collect(),
@@ -80,7 +81,7 @@ fn track(mesh: &Mesh, track: &TrackName) -> Track {
             _ => "waiting",
         }
         .to_owned(),
-        members: entries().filter(|(_, entry)| entry.role == Role::Member).count(),
+        members: entries().filter(|(_, entry)| entry.role == Role::Member && !entry.volunteer).count(),
         here: mesh.tree(track).and_then(here),
     }
 }
@@ -119,6 +120,7 @@ fn here(tree: &Tree) -> Option<TrackHere> {
 const fn role(entry: &TrackEntry) -> &'static str {
     match entry.role {
         Role::Origin | Role::Ended => "origin",
+        Role::Member if entry.volunteer => "volunteer",
         Role::Member if entry.children > 0 => "relay",
         Role::Member => "leaf",
     }

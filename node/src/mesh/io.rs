@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use banyan_gossip::{Label, MeshName, PeerId, TrackName};
+use banyan_gossip::{Label, MeshName, PeerId, RelayPolicy, TrackName};
 
 use super::{ConnectorConfig, Control, LinkConfig, offload::Volume};
 
@@ -19,6 +19,8 @@ pub struct Config {
     pub label: Option<Label>,
     /// Slots offered over all tracks; `None` stands for [`CAPACITY_CEILING`].
     pub capacity: Option<u16>,
+    /// Whether this node relays tracks that it does not follow.
+    pub relay: RelayPolicy,
     /// How many bootstrap addresses there are.
     pub bootstraps: usize,
     /// The peer table.
@@ -46,6 +48,7 @@ impl Config {
             mesh,
             label: None,
             capacity: None,
+            relay: RelayPolicy::default(),
             bootstraps: 0,
             tree: banyan_tree::Config::default(),
             links: LinkConfig::default(),

@@ -22,6 +22,7 @@ mod seek;
 mod session;
 #[cfg(test)]
 mod tests;
+mod volunteer;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -40,6 +41,7 @@ pub use links::{Link, LinkConfig, Links};
 pub use message::{ByeReason, Control};
 use offload::{Forwarded, Offload};
 pub use session::{Session, supersedes};
+use volunteer::Askers;
 
 /// Gossip, trees and links of one node.
 pub struct Mesh {
@@ -67,6 +69,7 @@ pub struct Mesh {
     row_changed: bool,
     /// Free slots as the own row says.
     free_told: u16,
+    askers: Askers,
     leaving: Option<Instant>,
     left: bool,
     next_idle_check: Instant,
@@ -105,6 +108,7 @@ impl Mesh {
             table_seen: 0,
             row_changed: true,
             free_told: capacity,
+            askers: Askers::new(now),
             leaving: None,
             left: false,
             next_idle_check: now + config.link_idle,
@@ -283,6 +287,10 @@ impl Mesh {
     fn on_tree_message(&mut self, now: Instant, from: PeerId, track: TrackName, message: banyan_tree::Message) {
         if self.trees.contains_key(&track) {
             self.tree_input(now, &track, banyan_tree::Input::Message { from, message });
+        } else if let banyan_tree::Message::Summon { source } = message {
+            let refused = self.volunteer(now, from, &track, source).err();
+            let message = banyan_tree::Message::Summoned { refused };
+            self.send(from, Control::Tree { track, message });
         } else if let Some(message) = message.refusal_of_stranger() {
             self.send(from, Control::Tree { track, message });
         }
@@ -461,6 +469,7 @@ impl Mesh {
             tags: BTreeMap::new(),
             capacity: self.slots.capacity(),
             free: self.slots.free(),
+            relay: self.config.relay,
             tracks: self.trees.iter().filter_map(|(track, tree)| Some((track.clone(), tree.entry()?))).collect(),
             library: None,
         }

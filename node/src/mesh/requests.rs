@@ -126,12 +126,24 @@ impl Mesh {
         if self.trees.contains_key(track) {
             return Ok(());
         }
-        let budget: usize = self.trees.keys().chain([track]).map(TrackEntry::budget).sum();
-        if budget > TRACKS_BUDGET_BYTES {
-            return Err(RequestError::TooManyTracks);
+        // What is relayed for others makes room.
+        while !self.has_room_for(track, |_| true) {
+            if !self.has_room_for(track, |tree| !tree.is_volunteer()) || !self.give_up_volunteering(now) {
+                return Err(RequestError::TooManyTracks);
+            }
         }
+        self.add_tree(now, track);
+        Ok(())
+    }
+
+    /// Whether the row has room for another track beside these.
+    pub(super) fn has_room_for(&self, track: &TrackName, counts: impl Fn(&Tree) -> bool) -> bool {
+        let others = self.trees.iter().filter(|(_, tree)| !tree.is_leaving() && counts(tree)).map(|(name, _)| name);
+        others.chain([track]).map(TrackEntry::budget).sum::<usize>() <= TRACKS_BUDGET_BYTES
+    }
+
+    pub(super) fn add_tree(&mut self, now: Instant, track: &TrackName) {
         let tree = Tree::new(self.me, track.clone(), self.config.tree.clone(), self.rng.fork(), now);
         self.trees.insert(track.clone(), tree);
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use banyan_gossip::{
-    Presence, Role,
+    Presence, RelayPolicy, Role,
     op::{Op, SignedOp},
 };
 
@@ -56,6 +56,7 @@ impl Mesh {
             parent: parent.map(peer),
             children: 0,
             free,
+            volunteer: false,
         }
     }
 
@@ -79,6 +80,7 @@ impl Mesh {
             tags: BTreeMap::new(),
             capacity: 40,
             free,
+            relay: RelayPolicy::default(),
             tracks: [(track, entry)].into(),
             library: None,
         };

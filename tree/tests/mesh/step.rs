@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use banyan_gossip::{PeerId, Presence, Row};
+use banyan_gossip::{PeerId, Presence, RelayPolicy, Row};
 use banyan_tree::{Context, Input, Output};
 
 use super::{Happening, World, ms_since, number, short, unsigned};
@@ -109,6 +109,7 @@ impl World {
             tags: BTreeMap::new(),
             capacity: node.slots.capacity(),
             free: node.slots.free(),
+            relay: RelayPolicy::default(),
             tracks,
             library: None,
         };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use banyan_gossip::{
-    PeerId, Presence, Role, Row, TrackEntry, TrackName,
+    PeerId, Presence, RelayPolicy, Role, Row, TrackEntry, TrackName,
     op::{Op, SignedOp},
     table::PeerTable,
 };
@@ -122,7 +122,7 @@ impl Solo {
     pub fn row(&mut self, peer: PeerId, depth: Option<u8>, parent: Option<PeerId>, free: u16) {
         let role = if peer == SOURCE.origin { Role::Origin } else { Role::Member };
         let (origin, epoch) = (Some(SOURCE.origin), SOURCE.epoch);
-        let entry = TrackEntry { role, origin, epoch, depth, parent, children: 0, free };
+        let entry = TrackEntry { role, origin, epoch, depth, parent, children: 0, free, volunteer: false };
         self.any_row(peer, Presence::Alive, free, Some(entry));
     }
 
@@ -138,6 +138,7 @@ impl Solo {
             tags: BTreeMap::new(),
             capacity: 5,
             free,
+            relay: RelayPolicy::default(),
             tracks: entry.map(|entry| (self.tree.track().clone(), entry)).into_iter().collect(),
             library: None,
         };
