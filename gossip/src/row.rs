@@ -158,3 +158,27 @@ impl TrackEntry {
         name.as_str().len() + 160
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_entry_keeps_its_budget() {
+        let name = TrackName::new("a").expect("valid");
+        let peer = Some(PeerId::from_key_bytes([255; 32]));
+        let entry = TrackEntry {
+            role: Role::Member,
+            origin: peer,
+            epoch: u64::MAX,
+            depth: Some(u8::MAX),
+            parent: peer,
+            children: u16::MAX,
+            free: u16::MAX,
+            volunteer: true,
+        };
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&(&name, &entry), &mut bytes).expect("writing to memory does not fail");
+        assert!(bytes.len() <= TrackEntry::budget(&name), "{} bytes", bytes.len());
+    }
+}

@@ -15,7 +15,7 @@ pub mod cli;
 #[cfg(feature = "net")]
 pub mod net;
 
-pub use banyan_gossip::{Label, MeshName, PeerId, TrackName};
+pub use banyan_gossip::{Label, MeshName, PeerId, RelayPolicy, TrackName};
 #[cfg(feature = "net")]
 pub use net::{
     builder::Builder,

@@ -119,7 +119,7 @@ pub struct Track {
     pub epoch: u64,
     /// `live`, `ended` or `waiting` (no origin known).
     pub state: String,
-    /// Peers that follow it, the origin not counted.
+    /// Peers that follow it, the origin and volunteers not counted.
     pub members: usize,
     /// This node's part, if it has one.
     pub here: Option<TrackHere>,
@@ -128,7 +128,7 @@ pub struct Track {
 /// This node's part in a track.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrackHere {
-    /// `origin`, `relay` or `leaf`.
+    /// `origin`, `relay`, `leaf`, or `volunteer` (relays it for others' sake alone).
     pub role: String,
     /// `origin`, `attached`, `seeking` or `stalled`, with the reason where there is one.
     pub state: String,
@@ -182,7 +182,7 @@ pub struct TreeNode {
     pub peer_id: String,
     /// What a person calls it.
     pub label: Option<String>,
-    /// `origin`, `relay` or `leaf`.
+    /// `origin`, `relay`, `leaf`, or `volunteer` (relays it for others' sake alone).
     pub role: String,
     /// Who feeds it.
     pub parent: Option<String>,
@@ -230,7 +230,7 @@ pub struct OffloadPeer {
     pub peer_id: String,
     /// What a person calls it.
     pub label: Option<String>,
-    /// `origin`, `relay` or `leaf`.
+    /// `origin`, `relay`, `leaf`, or `volunteer` (relays it for others' sake alone).
     pub role: String,
     /// How many it is to feed.
     pub children: u16,

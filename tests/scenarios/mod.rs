@@ -19,6 +19,7 @@ mod setup;
 mod split;
 mod starved;
 mod two_orphans;
+mod volunteers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -69,6 +70,7 @@ pub const ALL: &[Scenario] = &[
     capacity_zero::SCENARIO,
     capacity_changes::SCENARIO,
     full_mesh::SCENARIO,
+    volunteers::SCENARIO,
     churn::SCENARIO,
     two_orphans::SCENARIO,
     chain_of_four::SCENARIO,

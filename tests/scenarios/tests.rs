@@ -41,6 +41,7 @@ scenarios! {
     nobody_is_fed_through_those_without_capacity_a4: "capacity-zero",
     capacity_changes_shed_and_use_gently_a4: "capacity-changes",
     a_slot_that_opens_is_found_a13: "full-mesh",
+    members_that_do_not_follow_a_track_relay_it_a4_a13: "volunteers",
     visitors_leave_nothing_behind_c4: "churn",
     two_orphans_do_not_end_below_each_other_a7: "two-orphans",
     the_chain_of_four_is_repaired_without_a_loop_a7: "chain-of-four",

@@ -184,3 +184,27 @@ async fn offload_is_reported_up_the_tree_and_nowhere_else_a11() {
         assert_eq!(receiver.await.expect("received"), 100);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_subscribe_relays_when_every_slot_is_taken_a4_a13() {
+    // One slot for two that offer none; the fourth node has some and does not subscribe.
+    let capacities = [1, 0, 0, 4];
+    let nodes = mesh(4, |index, builder| builder.capacity(capacities[index]).root_slots(1)).await;
+    let mut publisher = publish(&nodes[0], "feed").await;
+    let mut receivers = Vec::new();
+    for node in &nodes[1..3] {
+        let mut subscriber = subscribe(node, "feed").await;
+        receivers.push(tokio::spawn(async move { receive_all(&mut subscriber).await.len() }));
+    }
+    attached(&nodes[0], "feed", 4).await;
+    let tree = nodes[0].tree(&common::track("feed")).await.expect("is there");
+    let volunteer = tree.nodes.iter().find(|node| node.role == "volunteer").expect("a volunteer");
+    assert_eq!(volunteer.peer_id, nodes[3].peer_id().to_string());
+    for index in 0..100 {
+        publisher.send(payload(index, 1000)).await.expect("sends");
+    }
+    publisher.finish().await.expect("finishes");
+    for receiver in receivers {
+        assert_eq!(receiver.await.expect("received"), 100);
+    }
+}

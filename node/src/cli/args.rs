@@ -92,6 +92,9 @@ pub(crate) struct Run {
     /// How many children to feed at most, over all tracks; 0 never relays
     #[arg(long, value_name = "N")]
     pub(crate) capacity: Option<u16>,
+    /// Whether to relay tracks that this node does not follow, for nodes that find no free slot
+    #[arg(long, value_name = "POLICY", default_value = "when-asked")]
+    pub(crate) relay: Relay,
     /// How many peers to feed directly on tracks published here [default: 30]
     #[arg(long, value_name = "N")]
     pub(crate) root_slots: Option<u16>,
@@ -177,6 +180,17 @@ pub(crate) enum Format {
     Json,
     /// One item a line
     Jsonl,
+}
+
+/// [`banyan_gossip::RelayPolicy`] as the command line knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Relay {
+    /// Only what it follows
+    Never,
+    /// If every slot among those who follow the track is taken
+    WhenAsked,
+    /// The same, and asked before nodes that say when-asked
+    Always,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

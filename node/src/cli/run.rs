@@ -8,13 +8,13 @@ use std::{
     time::Duration,
 };
 
-use banyan_gossip::MeshName;
+use banyan_gossip::{MeshName, RelayPolicy};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    args::{LogFormat, Run},
+    args::{LogFormat, Relay, Run},
     exit::{Exit, Failure, Outcome},
     signals::Signals,
 };
@@ -88,7 +88,12 @@ fn builder(args: &Run) -> Outcome<Builder> {
         Some(path) => path.clone(),
         None => default_data_dir(&args.at.mesh, env::var_os("XDG_STATE_HOME").map(PathBuf::from), env::home_dir())?,
     };
-    let mut builder = Node::builder().mesh(args.at.mesh.clone()).data_dir(data_dir).mdns(!args.no_mdns);
+    let relay = match args.relay {
+        Relay::Never => RelayPolicy::Never,
+        Relay::WhenAsked => RelayPolicy::WhenAsked,
+        Relay::Always => RelayPolicy::Always,
+    };
+    let mut builder = Node::builder().mesh(args.at.mesh.clone()).data_dir(data_dir).mdns(!args.no_mdns).relay(relay);
     if let Some(label) = &args.label {
         builder = builder.label(label.clone());
     }
@@ -194,6 +199,7 @@ mod tests {
             incarnation: 1,
             capacity: 8,
             slots_free: 8,
+            relay: "when-asked".to_owned(),
             links: 0,
             peers: 0,
             tracks: Vec::new(),

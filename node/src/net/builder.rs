@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use banyan_gossip::{Ed25519Keys, Label, LocalPeer, MeshName};
+use banyan_gossip::{Ed25519Keys, Label, LocalPeer, MeshName, RelayPolicy};
 use tokio::sync::{broadcast, mpsc};
 
 use super::{
@@ -37,6 +37,7 @@ pub struct Builder {
     pub(crate) bootstrap: Vec<String>,
     pub(crate) mdns: bool,
     pub(crate) capacity: Option<u16>,
+    pub(crate) relay: RelayPolicy,
     pub(crate) root_slots: u16,
     pub(crate) max_depth: u8,
     pub(crate) max_links: u16,
@@ -89,6 +90,14 @@ impl Builder {
     #[must_use]
     pub const fn capacity(mut self, slots: u16) -> Self {
         self.capacity = Some(slots);
+        self
+    }
+
+    /// Whether this node relays tracks that it does not subscribe to, for those who find no free slot. Default:
+    /// [`RelayPolicy::WhenAsked`].
+    #[must_use]
+    pub const fn relay(mut self, policy: RelayPolicy) -> Self {
+        self.relay = policy;
         self
     }
 
@@ -175,6 +184,7 @@ impl Builder {
         let mut config = mesh::Config::new(self.mesh.clone());
         config.label = self.label.clone();
         config.capacity = self.capacity;
+        config.relay = self.relay;
         config.bootstraps = bootstraps;
         config.tree.root_slots = self.root_slots;
         config.tree.max_depth = self.max_depth;
@@ -193,6 +203,7 @@ impl Default for Builder {
             bootstrap: Vec::new(),
             mdns: true,
             capacity: None,
+            relay: RelayPolicy::default(),
             root_slots: mesh.tree.root_slots,
             max_depth: mesh.tree.max_depth,
             max_links: u16::try_from(mesh.connector.max_links).expect("the default is small"),

@@ -72,7 +72,8 @@ impl<L: Line> Epochs<L> {
     }
 
     /// Where to start a pull of this epoch: after what is here of it, or else as early as the
-    /// earliest of the local subscribers wants, and early enough to be of use to others.
+    /// earliest of the local subscribers wants, and early enough to be of use to others. A node that
+    /// relays for others alone takes whatever is held: they may have lost a parent.
     #[must_use]
     pub fn start_of(&self, epoch: u64) -> Start {
         if let Some(line) = self.line.as_ref().filter(|line| line.epoch() == epoch) {
@@ -85,7 +86,7 @@ impl<L: Line> Epochs<L> {
             Start::Latest => Start::Stable,
             wants => wants,
         });
-        wanted.reduce(earlier).unwrap_or(Start::Stable)
+        wanted.reduce(earlier).unwrap_or(Start::Oldest)
     }
 
     /// The line of an epoch, begun if it is not there yet; see [`Epochs::begin`]. `None`: another is

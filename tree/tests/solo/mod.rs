@@ -127,6 +127,15 @@ impl Solo {
     }
 
     pub fn any_row(&mut self, peer: PeerId, presence: Presence, free: u16, entry: Option<TrackEntry>) {
+        self.row_of(peer, presence, free, RelayPolicy::default(), entry);
+    }
+
+    /// The row of one that has no part in the track.
+    pub fn bystander(&mut self, peer: PeerId, free: u16, relay: RelayPolicy) {
+        self.row_of(peer, Presence::Alive, free, relay, None);
+    }
+
+    fn row_of(&mut self, peer: PeerId, presence: Presence, free: u16, relay: RelayPolicy, entry: Option<TrackEntry>) {
         self.versions += 1;
         let row = Row {
             peer,
@@ -138,7 +147,7 @@ impl Solo {
             tags: BTreeMap::new(),
             capacity: 5,
             free,
-            relay: RelayPolicy::default(),
+            relay,
             tracks: entry.map(|entry| (self.tree.track().clone(), entry)).into_iter().collect(),
             library: None,
         };

@@ -95,10 +95,14 @@ impl<'a> Drawing<'a> {
         let paint = match node.role.as_str() {
             _ if !node.attached => Paint::Yellow,
             "origin" => Paint::Green,
-            "relay" => Paint::Cyan,
+            "relay" | "volunteer" => Paint::Cyan,
             _ => Paint::Plain,
         };
-        let role = if node.role == "origin" { " origin" } else { "" };
+        let role = match node.role.as_str() {
+            "origin" => " origin",
+            "volunteer" => " volunteer",
+            _ => "",
+        };
         let depth = node.depth.map(|depth| format!(" · depth {depth}")).unwrap_or_default();
         let rest = format!("{role}{depth} · {}/{}", node.children, node.capacity);
         vec![(paint, name.replace(char::is_control, "?")), (Paint::Dim, rest)]

@@ -20,6 +20,7 @@ pub(crate) fn status(style: Style, status: &Status) -> String {
             ("up", uptime(status.uptime_s)),
             ("addresses", list(&status.addresses)),
             ("slots", format!("{} of {} free", status.slots_free, status.capacity)),
+            ("relay", status.relay.clone()),
             ("links", status.links.to_string()),
             ("peers", status.peers.to_string()),
             ("tracks", list(&status.tracks)),

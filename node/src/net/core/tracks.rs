@@ -422,6 +422,9 @@ impl Core {
             }
             let served = |at: Instant| now.saturating_duration_since(at) >= ENDED_LINGER;
             self.tracks.get(track).and_then(|local| local.ended).is_some_and(served) && !fed
+        } else if self.mesh.is_volunteer(track) {
+            // The tree knows when nobody needs it.
+            false
         } else if local.shared.lock().epochs.subscribers() == 0 {
             let since = *local.unused.get_or_insert(now);
             // The leaves of an ended track go first, so that nobody has to look for a new parent.
