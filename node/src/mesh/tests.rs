@@ -1,5 +1,7 @@
 //! Meshes of machines in virtual time, with links and data streams that obey.
 
+mod volunteers;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
