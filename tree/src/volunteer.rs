@@ -73,9 +73,8 @@ impl Tree {
     }
 
     fn summon(&mut self, now: Instant, cx: &Context<'_>) {
-        let wait = self.summon_wait(self.summons.count);
-        self.summons.at = Some(now + wait);
         self.summons.count += 1;
+        self.summons.at = Some(now + self.summon_wait(self.summons.count));
         self.summons.asked = self.draw_volunteer(now, cx);
         let Some(peer) = self.summons.asked else {
             return;
