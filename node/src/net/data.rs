@@ -44,9 +44,9 @@ const COPY_BELOW_BYTES: usize = 16 * 1024;
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a parent may take to hear that nothing is owed any more.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Least and most bytes asked for by one read.
-const READ_BYTES_MIN: usize = 4 * 1024;
-const READ_BYTES_MAX: usize = 256 * 1024;
+/// The first and the largest blocks that a parent's frames are read to.
+const BLOCK_BYTES_MIN: usize = 4 * 1024;
+const BLOCK_BYTES_MAX: usize = 256 * 1024;
 
 /// Why a data stream ended.
 #[derive(Debug, thiserror::Error)]
@@ -156,8 +156,7 @@ struct Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.line.lock().close_reader(Instant::now(), self.name, self.hold);
-        self.line.acks.send_replace(());
+        self.line.acking(|track| track.close_reader(Instant::now(), self.name, self.hold));
     }
 }
 
@@ -167,23 +166,21 @@ async fn write_frames(
     mut stream: impl AsyncWrite + Unpin,
     sent: &Sent,
 ) -> Result<(), DataError> {
-    let mut data = line.data.subscribe();
     let mut batch = Batch::default();
     loop {
-        data.borrow_and_update();
+        let times = line.data.times();
         let filled = feed.fill(&mut line.lock(), BATCH_BYTES, |frame| {
             sent.count(&frame);
             batch.push(&frame);
         });
         if filled.acked {
-            line.acks.send_replace(());
+            line.acks.ring();
         }
         if batch.is_empty() {
             if filled.cut_off {
                 return Err(DataError::ChildCutOff);
             }
-            // The error means that the line is gone, which this task holds.
-            let _ = data.changed().await;
+            line.data.rung_since(times).await;
             continue;
         }
         for part in batch.take() {
@@ -265,8 +262,7 @@ async fn read_acks(
             acked = Some(feed::take_ack(&frame)?);
         }
         if let Some(id) = acked {
-            line.lock().ack(Instant::now(), reader, id);
-            line.acks.send_replace(());
+            line.acking(|track| track.ack(Instant::now(), reader, id));
         }
     }
 }
@@ -332,10 +328,9 @@ async fn read_frames<S: AsyncRead + Unpin>(
 ) -> Result<Never, DataError> {
     loop {
         let first = frames.next().await?;
-        let taken = take_frames(&mut line.lock(), &mut pull, first, &mut frames, &mut events);
-        line.data.send_replace(());
         // A node that only relays has consumed what its children have; without any, what it holds.
-        line.acks.send_replace(());
+        let taken = line.acking(|track| take_frames(track, &mut pull, first, &mut frames, &mut events));
+        line.data.ring();
         taken?;
     }
 }
@@ -359,18 +354,25 @@ fn take_frames<S: AsyncRead + Unpin>(
 }
 
 /// The frames that a parent sends.
+///
+/// They are cut from blocks that are filled to the last byte, so that the frames kept in a ring hold little
+/// more memory than their own, and each byte of a block is zeroed once.
 struct Frames<S> {
     stream: S,
     activity: Arc<Activity>,
     decoder: Decoder,
+    /// What was read and is no whole frame yet.
     buffer: BytesMut,
-    /// Bytes to ask for with the next read.
-    room: usize,
+    /// The rest of the block, which follows `buffer` in memory.
+    spare: BytesMut,
+    /// Bytes of the next block.
+    block: usize,
 }
 
 impl<S: AsyncRead + Unpin> Frames<S> {
     fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, activity, decoder: Decoder::default(), buffer: BytesMut::new(), room: READ_BYTES_MIN }
+        let (buffer, spare) = (BytesMut::new(), BytesMut::new());
+        Self { stream, activity, decoder: Decoder::default(), buffer, spare, block: BLOCK_BYTES_MIN }
     }
 
     async fn next(&mut self) -> Result<Frame, DataError> {
@@ -388,27 +390,25 @@ impl<S: AsyncRead + Unpin> Frames<S> {
     }
 
     async fn read_some(&mut self) -> Result<(), DataError> {
-        // Space is allocated in large steps, so that the chunks cut from it share few allocations,
-        // but only as much of it is zeroed for a read as reads have lately filled.
-        let buffer = &mut self.buffer;
-        let filled = buffer.len();
-        if buffer.capacity() - filled < self.room {
-            buffer.reserve(READ_BYTES_MAX);
+        if self.spare.is_empty() {
+            self.next_block();
         }
-        buffer.resize(filled + self.room, 0);
-        let read = self.stream.read(&mut buffer[filled..]).await;
-        let length = *read.as_ref().unwrap_or(&0);
-        buffer.truncate(filled + length);
-        if length == self.room {
-            self.room = (2 * self.room).min(READ_BYTES_MAX);
-        } else if length < self.room / 4 {
-            self.room = (self.room / 2).max(READ_BYTES_MIN);
-        }
-        if read? == 0 {
+        let length = self.stream.read(&mut self.spare).await?;
+        if length == 0 {
             return Err(DataError::Closed);
         }
+        self.buffer.unsplit(self.spare.split_to(length));
         self.activity.note();
         Ok(())
+    }
+
+    /// Begins a block with what there is of a frame. Blocks grow as they are used up.
+    fn next_block(&mut self) {
+        let begun = self.buffer.len();
+        self.spare = BytesMut::zeroed(begun + self.block);
+        self.spare[..begun].copy_from_slice(&self.buffer);
+        self.buffer = self.spare.split_to(begun);
+        self.block = (2 * self.block).min(BLOCK_BYTES_MAX);
     }
 }
 
@@ -418,15 +418,14 @@ async fn write_acks(
     mut stream: impl AsyncWrite + Unpin,
     mut leave: oneshot::Receiver<()>,
 ) -> Result<Never, DataError> {
-    let mut bell = line.acks.subscribe();
     let mut acks = Acks::default();
     let mut bytes = BytesMut::new();
     loop {
-        bell.borrow_and_update();
+        let times = line.acks.times();
         let step = acks.poll(Instant::now(), &line.lock());
         match step {
             AckStep::Wait => tokio::select! {
-                _ = bell.changed() => continue,
+                () = line.acks.rung_since(times) => continue,
                 left = &mut leave => left.map_err(|_| DataError::Closed)?,
             },
             AckStep::At(due) => tokio::select! {

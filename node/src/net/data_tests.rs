@@ -36,9 +36,12 @@ async fn fed(end: impl FnOnce(oneshot::Sender<()>, &tokio::task::JoinHandle<Data
     let opening = read_opening(&mut up, true).await.expect("is said");
     let feeding = tokio::spawn(feed(Arc::clone(&line), opening.from, up, activity, Arc::default()));
     opened.await.expect("the stream works");
-    let mut acks = line.acks.subscribe();
-    while line.lock().acked() < 3 {
-        acks.changed().await.expect("the line is held here");
+    loop {
+        let times = line.acks.times();
+        if line.lock().acked() >= 3 {
+            break;
+        }
+        line.acks.rung_since(times).await;
     }
     end(leave, &pulling);
     let error = feeding.await.expect("ends");

@@ -14,9 +14,11 @@ use std::{
 };
 
 use banyan_gossip::TrackName;
-use tokio::sync::watch;
 
-use super::types::{End, From};
+use super::{
+    bell::Bell,
+    types::{End, From},
+};
 use crate::relay::{
     Epochs, Start, Track,
     epochs::{self, PlaceId},
@@ -31,9 +33,9 @@ pub(crate) struct Line {
     taken_over: AtomicBool,
     shut: AtomicBool,
     /// Rings when there is something new to read.
-    pub(crate) data: watch::Sender<()>,
+    pub(crate) data: Bell,
     /// Rings when readers have consumed something.
-    pub(crate) acks: watch::Sender<()>,
+    pub(crate) acks: Bell,
 }
 
 impl Line {
@@ -43,8 +45,8 @@ impl Line {
             track: Mutex::new(track),
             taken_over: AtomicBool::new(false),
             shut: AtomicBool::new(false),
-            data: watch::Sender::new(()),
-            acks: watch::Sender::new(()),
+            data: Bell::default(),
+            acks: Bell::default(),
         }
     }
 
@@ -52,16 +54,29 @@ impl Line {
         self.track.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does something to the track, and rings if everyone here and below has consumed more after it.
+    pub(crate) fn acking<T>(&self, act: impl FnOnce(&mut Track) -> T) -> T {
+        let mut track = self.lock();
+        let before = track.acked();
+        let result = act(&mut track);
+        let moved = track.acked() != before;
+        drop(track);
+        if moved {
+            self.acks.ring();
+        }
+        result
+    }
+
     /// Another origin publishes the track now.
     pub(crate) fn take_over(&self) {
         self.taken_over.store(true, Ordering::Relaxed);
-        self.acks.send_replace(());
+        self.acks.ring();
     }
 
     /// The node shuts down: nobody looks after this line any more.
     pub(crate) fn shut(&self) {
         self.shut.store(true, Ordering::Relaxed);
-        self.acks.send_replace(());
+        self.acks.ring();
     }
 
     pub(crate) fn is_shut(&self) -> bool {
@@ -87,8 +102,7 @@ impl epochs::Line for Arc<Line> {
     }
 
     fn close(&self, now: Instant, reader: ReaderId) {
-        self.lock().close_reader(now, reader, false);
-        self.acks.send_replace(());
+        self.acking(|track| track.close_reader(now, reader, false));
     }
 }
 
@@ -105,12 +119,12 @@ pub(crate) struct SharedTrack {
     pub(crate) name: TrackName,
     state: Mutex<TrackState>,
     /// Rings when an epoch begins, the origin goes or comes, or the track closes.
-    pub(crate) changed: watch::Sender<()>,
+    pub(crate) changed: Bell,
 }
 
 impl SharedTrack {
     pub(crate) fn new(name: TrackName) -> Self {
-        Self { name, state: Mutex::default(), changed: watch::Sender::new(()) }
+        Self { name, state: Mutex::default(), changed: Bell::default() }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, TrackState> {
@@ -161,7 +175,7 @@ impl SharedTrack {
     fn on_begun(&self, mut state: MutexGuard<'_, TrackState>) {
         state.origin_lost = false;
         drop(state);
-        self.changed.send_replace(());
+        self.changed.ring();
     }
 
     /// Whether the origin is gone; told to subscribers.
@@ -169,13 +183,13 @@ impl SharedTrack {
         let mut state = self.lock();
         if std::mem::replace(&mut state.origin_lost, lost) != lost {
             drop(state);
-            self.changed.send_replace(());
+            self.changed.ring();
         }
     }
 
     /// Nothing follows for anybody.
     pub(crate) fn close(&self, end: End) {
         self.lock().closed.get_or_insert(end);
-        self.changed.send_replace(());
+        self.changed.ring();
     }
 }

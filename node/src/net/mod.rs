@@ -1,6 +1,7 @@
 //! Everything that touches sockets, files and clocks.
 
 mod activity;
+mod bell;
 pub mod builder;
 mod control;
 mod core;

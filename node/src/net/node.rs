@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use banyan_gossip::{PeerId, TrackName};
 use bytes::Bytes;
 use tokio::{
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, oneshot},
     time::timeout,
 };
 
@@ -193,13 +193,12 @@ impl EventStream {
 pub struct Publisher {
     track: TrackName,
     line: Arc<Line>,
-    acks: watch::Receiver<()>,
     finished: bool,
 }
 
 impl Publisher {
     pub(crate) fn new(track: TrackName, line: Arc<Line>) -> Self {
-        Self { acks: line.acks.subscribe(), line, track, finished: false }
+        Self { line, track, finished: false }
     }
 
     /// The publishing epoch.
@@ -218,13 +217,12 @@ impl Publisher {
             return Err(NodeError::ObjectTooLarge(payload.len()));
         }
         loop {
-            self.acks.borrow_and_update();
+            let times = self.line.acks.times();
             self.check()?;
             if let Some(id) = self.try_publish(&payload) {
                 return Ok(id);
             }
-            // The line holds the bell, so it cannot be gone.
-            let _ = self.acks.changed().await;
+            self.line.acks.rung_since(times).await;
         }
     }
 
@@ -242,7 +240,7 @@ impl Publisher {
         }
         let id = track.publish(Instant::now(), payload);
         drop(track);
-        self.line.data.send_replace(());
+        self.line.data.ring();
         Some(id)
     }
 
@@ -260,7 +258,7 @@ impl Publisher {
         // A track that was taken over goes on in another epoch: it has no end here.
         if !std::mem::replace(&mut self.finished, true) && !self.line.is_taken_over() {
             self.line.lock().finish();
-            self.line.data.send_replace(());
+            self.line.data.ring();
         }
     }
 }

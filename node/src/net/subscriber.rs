@@ -1,47 +1,62 @@
 //! A local subscriber's side of a track.
 
-use std::{sync::Arc, time::Instant};
-
-use tokio::sync::watch;
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     line::{Line, SharedTrack},
     types::{End, Item},
 };
 use crate::relay::{
-    Frame,
+    Frame, Mode,
     epochs::PlaceId,
     track::{Assembler, Read, ReaderId},
 };
+
+/// Objects of a reliable track that are taken from the ring in one go, by number and bytes. A live track's
+/// objects are taken one by one, since a subscriber that falls behind is to skip them.
+const AHEAD_OBJECTS: usize = 64;
+const AHEAD_BYTES: usize = 64 * 1024;
+/// What was consumed of them is acknowledged when all are, or after this time.
+const ACK_AFTER: Duration = Duration::from_millis(1);
 
 /// Receives the objects of a track. Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct Subscriber {
     shared: Arc<SharedTrack>,
-    changed: watch::Receiver<()>,
     place: PlaceId,
     /// Whether an epoch was read before.
     started: bool,
     told_lost: bool,
-    current: Option<(Arc<Line>, ReaderId, watch::Receiver<()>)>,
+    current: Option<(Arc<Line>, ReaderId)>,
     assembler: Assembler,
+    /// Taken from the ring, to be handed out. All of it is of the current line.
+    ahead: VecDeque<Item>,
     /// The object handed out last is consumed when the next item is asked for.
     handed_out: Option<u64>,
+    /// Consumed below this id, and not acknowledged yet.
+    consumed: Option<u64>,
+    /// When something was last acknowledged before all that was taken was consumed.
+    told: Instant,
     ended: Option<End>,
 }
 
 impl Subscriber {
     pub(crate) fn new(shared: Arc<SharedTrack>, place: PlaceId) -> Self {
-        let changed = shared.changed.subscribe();
         Self {
             shared,
-            changed,
             place,
             started: false,
             told_lost: false,
             current: None,
             assembler: Assembler::default(),
+            ahead: VecDeque::new(),
             handed_out: None,
+            consumed: None,
+            told: Instant::now(),
             ended: None,
         }
     }
@@ -53,33 +68,51 @@ impl Subscriber {
     pub async fn next(&mut self) -> Item {
         self.consume();
         loop {
+            if let Some(item) = self.hand_out() {
+                return item;
+            }
             if let Some(end) = self.ended {
                 return Item::End(end);
             }
-            self.changed.borrow_and_update();
+            let changed = self.shared.changed.times();
+            let data = self.current.as_ref().map(|(line, _)| line.data.times());
             if let Some(item) = self.step() {
                 return item;
             }
-            let Self { current, changed, .. } = self;
-            // Neither bell can be gone while its owner is held here.
-            match current {
-                Some((_, _, data)) => tokio::select! {
-                    _ = data.changed() => {}
-                    _ = changed.changed() => {}
+            match (&self.current, data) {
+                (Some((line, _)), Some(data)) => tokio::select! {
+                    () = line.data.rung_since(data) => {}
+                    () = self.shared.changed.rung_since(changed) => {}
                 },
-                None => drop(changed.changed().await),
+                // The line has just begun: look again, now that its bell is heard.
+                (Some(_), None) => {}
+                (None, _) => self.shared.changed.rung_since(changed).await,
             }
         }
     }
 
     fn consume(&mut self) {
-        let Some((line, reader, _)) = &self.current else {
+        let Some(id) = self.handed_out.take() else {
             return;
         };
-        if let Some(id) = self.handed_out.take() {
-            line.lock().ack(Instant::now(), *reader, id + 1);
-            line.acks.send_replace(());
+        self.consumed = Some(id + 1);
+        // Otherwise reading the ring acknowledges it.
+        if !self.ahead.is_empty() && self.told.elapsed() > ACK_AFTER {
+            self.told = Instant::now();
+            if let (Some((line, reader)), Some(id)) = (&self.current, self.consumed.take()) {
+                line.acking(|track| track.ack(self.told, *reader, id));
+            }
         }
+    }
+
+    fn hand_out(&mut self) -> Option<Item> {
+        let item = self.ahead.pop_front()?;
+        self.handed_out = match &item {
+            Item::Object { id, .. } => Some(*id),
+            Item::Gap { to, .. } => Some(to - 1),
+            _ => None,
+        };
+        Some(item)
     }
 
     /// What can be said without waiting.
@@ -89,11 +122,9 @@ impl Subscriber {
         {
             return Some(item);
         }
-        if let Some((_, _, data)) = &mut self.current {
-            data.borrow_and_update();
-        }
         match self.read() {
-            Read::Wait => {
+            None => self.hand_out(),
+            Some(Read::Wait) => {
                 if self.is_last_line() {
                     return self.tidings();
                 }
@@ -101,37 +132,43 @@ impl Subscriber {
                 self.leave_line();
                 self.step()
             }
-            Read::Ended if self.is_last_line() => Some(self.end(End::Complete)),
-            Read::Ended => {
+            Some(Read::Ended) if self.is_last_line() => Some(self.end(End::Complete)),
+            Some(Read::Ended) => {
                 self.leave_line();
                 self.step()
             }
-            Read::CutOff => Some(self.end(End::TooSlow)),
-            Read::Frame(Frame::Gap { from, to }) => {
-                self.handed_out = Some(to - 1);
-                Some(Item::Gap { from, to })
-            }
-            Read::Frame(Frame::Chunk(chunk)) => {
-                let (id, payload) = self.assembler.take(&chunk)?;
-                self.handed_out = Some(id);
-                Some(Item::Object { id, payload })
-            }
-            Read::Frame(_) => None,
+            Some(Read::CutOff) => Some(self.end(End::TooSlow)),
+            Some(Read::Frame(_)) => None,
         }
     }
 
-    /// Reads up to the last chunk of an object, or whatever else comes first.
-    fn read(&mut self) -> Read {
-        let Some((line, reader, _)) = &self.current else {
-            return Read::Wait;
+    /// Acknowledges what was consumed and reads some of what there is. If there is nothing, says why.
+    fn read(&mut self) -> Option<Read> {
+        let Some((line, reader)) = &self.current else {
+            return Some(Read::Wait);
         };
-        let mut track = line.lock();
-        loop {
-            match track.read(*reader) {
-                Read::Frame(Frame::Chunk(chunk)) if !chunk.last => drop(self.assembler.take(&chunk)),
-                other => return other,
+        let stopped = line.acking(|track| {
+            if let Some(id) = self.consumed.take() {
+                track.ack(Instant::now(), *reader, id);
             }
-        }
+            let most = if track.mode() == Mode::Live { 1 } else { AHEAD_OBJECTS };
+            let mut bytes = 0;
+            loop {
+                match track.read(*reader) {
+                    Read::Frame(Frame::Chunk(chunk)) => {
+                        bytes += chunk.wire.len();
+                        let Some((id, payload)) = self.assembler.take(&chunk) else { continue };
+                        self.ahead.push_back(Item::Object { id, payload });
+                    }
+                    Read::Frame(Frame::Gap { from, to }) => self.ahead.push_back(Item::Gap { from, to }),
+                    other => return other,
+                }
+                if self.ahead.len() >= most || bytes >= AHEAD_BYTES {
+                    return Read::Wait;
+                }
+            }
+        });
+        self.ahead.is_empty().then_some(stopped)
     }
 
     fn end(&mut self, end: End) -> Item {
@@ -153,8 +190,8 @@ impl Subscriber {
     fn next_line(&mut self) -> Option<Item> {
         let (line, reader) = self.shared.lock().epochs.current(self.place).cloned()?;
         let first = !std::mem::replace(&mut self.started, true);
-        let (data, epoch) = (line.data.subscribe(), line.epoch);
-        self.current = Some((line, reader, data));
+        let epoch = line.epoch;
+        self.current = Some((line, reader));
         (!first).then_some(Item::Epoch { epoch })
     }
 

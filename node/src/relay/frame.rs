@@ -215,7 +215,6 @@ impl Decoder {
             return Err(FrameError::UnknownFlags(flags));
         }
         if buffer.len() < HEADER_BYTES + length {
-            buffer.reserve(HEADER_BYTES + length - buffer.len());
             return Ok(None);
         }
         if flags & CONTROL != 0 {

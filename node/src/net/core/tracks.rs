@@ -338,8 +338,8 @@ impl Core {
             finished = state.end().is_some();
             local.switch = state.take_switch().or(local.switch);
             if state.handle_timeout(now) {
-                line.data.send_replace(());
-                line.acks.send_replace(());
+                line.data.ring();
+                line.acks.ring();
             }
             let bounds = (line.epoch, state.ring().oldest(), state.ring().newest());
             drop(state);

@@ -11,6 +11,7 @@ mod dialing;
 mod discovery;
 mod handler;
 mod ids;
+mod intake;
 mod muxer;
 mod resolve;
 mod stream;

@@ -30,6 +30,7 @@ use libp2p::{
 use super::{
     HostError,
     ids::{self, Libp2pId},
+    intake::Intake,
     muxer::Yamux,
     tls::Tls,
 };
@@ -77,6 +78,7 @@ pub(super) fn build(identity: &Keypair) -> Result<Boxed<(Libp2pId, StreamMuxerBo
     let tls = Tls::new(identity).map_err(|error| HostError::Transport(error.to_string()))?;
     let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
         .map_err(Carrier)
+        .map(|socket, _| Intake::new(socket))
         .upgrade(Version::V1)
         .authenticate(tls)
         .multiplex(Yamux)
