@@ -11,7 +11,7 @@ const OUTDATED: usize = 50;
 
 impl World {
     /// What keeps the tables from being equal; `Ok` if nothing does. A node with more peers than its
-    /// table holds has a part of them; all but a few (see [`OUTDATED`]) as they are now.
+    /// table holds has a part of them; all but one in fifty as they are now.
     pub fn tables_equal(&self) -> Result<(), String> {
         let version = |host: &Host| {
             let mesh = host.mesh()?;
