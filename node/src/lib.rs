@@ -3,6 +3,7 @@
 //! With the feature `net` (on by default) this is the whole node: see [`Node`]. Without it, only
 //! the pure machines are left, which simulators drive.
 
+mod batch;
 pub mod mesh;
 pub mod relay;
 pub mod streams;

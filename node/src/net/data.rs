@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::{
     sync::oneshot,
@@ -22,7 +22,9 @@ use tokio::{
 use super::{
     activity::Activity,
     line::{Line, SharedTrack},
+    writing::{BATCH_BYTES, WriteError, write_batch},
 };
+use crate::batch::Batch;
 use crate::mesh::offload::Volume;
 use crate::relay::{
     Decoder, Feed, Frame, FrameError, Opening, OpeningFrom, Pull, Track, TrackConfig,
@@ -35,13 +37,6 @@ use crate::relay::{
 
 /// How long an opening may take.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes written before the stream is flushed and the track looked at again. Measured on one core:
-/// 16 KiB objects went at 205 MiB/s with one write an object, at ten times that in batches.
-const BATCH_BYTES: usize = 256 * 1024;
-/// Chunks smaller than this are copied together to one write.
-const COPY_BELOW_BYTES: usize = 16 * 1024;
-/// A data stream to a child that takes not a byte for this long is given up.
-const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a parent may take to hear that nothing is owed any more.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// The first and the largest blocks that a parent's frames are read to.
@@ -71,6 +66,16 @@ pub(crate) enum DataError {
     Closed,
     #[error("the child needs nothing more")]
     Left,
+}
+
+impl From<WriteError> for DataError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Io(error) => error.into(),
+            WriteError::TimedOut => Self::TimedOut,
+            WriteError::Closed => Self::Closed,
+        }
+    }
 }
 
 pub(crate) async fn write_opening(stream: &mut (impl AsyncWrite + Unpin), opening: &Opening) -> Result<(), DataError> {
@@ -171,7 +176,10 @@ async fn write_frames(
         let times = line.data.times();
         let filled = feed.fill(&mut line.lock(), BATCH_BYTES, |frame| {
             sent.count(&frame);
-            batch.push(&frame);
+            match &frame {
+                Frame::Chunk(chunk) => batch.push(&chunk.wire),
+                frame => batch.encode(|out| frame.encode(out)),
+            }
         });
         if filled.acked {
             line.acks.ring();
@@ -183,58 +191,7 @@ async fn write_frames(
             line.data.rung_since(times).await;
             continue;
         }
-        for part in batch.take() {
-            write_all(&mut stream, &part).await?;
-        }
-        timeout(STALL_TIMEOUT, stream.flush()).await.map_err(|_| DataError::TimedOut)??;
-    }
-}
-
-/// A child reads whatever comes, so a stream that takes nothing for long is broken, even if the
-/// link beside it lives: the child is told to look elsewhere.
-async fn write_all(stream: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> Result<(), DataError> {
-    while !bytes.is_empty() {
-        let written = timeout(STALL_TIMEOUT, stream.write(bytes)).await.map_err(|_| DataError::TimedOut)??;
-        if written == 0 {
-            return Err(DataError::Closed);
-        }
-        bytes = &bytes[written..];
-    }
-    Ok(())
-}
-
-/// What is written to a child in one go.
-#[derive(Default)]
-struct Batch {
-    parts: Vec<Bytes>,
-    /// Small frames, copied together.
-    small: BytesMut,
-}
-
-impl Batch {
-    fn push(&mut self, frame: &Frame) {
-        match frame {
-            Frame::Chunk(chunk) if chunk.wire.len() >= COPY_BELOW_BYTES => {
-                self.cut();
-                self.parts.push(chunk.wire.clone());
-            }
-            frame => frame.encode(&mut self.small),
-        }
-    }
-
-    fn cut(&mut self) {
-        if !self.small.is_empty() {
-            self.parts.push(self.small.split().freeze());
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.parts.is_empty() && self.small.is_empty()
-    }
-
-    fn take(&mut self) -> Vec<Bytes> {
-        self.cut();
-        std::mem::take(&mut self.parts)
+        write_batch(&mut stream, &mut batch).await?;
     }
 }
 

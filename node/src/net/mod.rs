@@ -13,3 +13,4 @@ pub mod node;
 pub mod streams;
 pub mod subscriber;
 pub mod types;
+mod writing;

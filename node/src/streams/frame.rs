@@ -5,7 +5,7 @@
 //! the low 12 bits, and above them which life of that index it is. A frame of a former life names a
 //! channel that its reader no longer knows.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 
 use super::{STREAMS_MAX, StreamId};
 
@@ -13,10 +13,6 @@ use super::{STREAMS_MAX, StreamId};
 pub const CHUNK_BYTES_MAX: usize = 32 * 1024;
 /// Bytes before the payload of a data frame.
 pub const DATA_HEADER_BYTES: usize = 11;
-/// Bytes of the longest frame that carries no data.
-const CONTROL_BYTES_MAX: usize = 22;
-/// Payloads smaller than this are copied together to one write; larger ones are passed by reference.
-const COPY_BELOW_BYTES: usize = 16 * 1024;
 
 const FIRST: u8 = 0x01;
 const LAST: u8 = 0x02;
@@ -231,59 +227,12 @@ fn read_bool(head: &mut &[u8]) -> Result<bool, FrameError> {
     }
 }
 
-/// What is written to a peer in one go.
-#[derive(Debug, Default)]
-pub struct Batch {
-    parts: Vec<Bytes>,
-    /// Small frames, copied together.
-    small: BytesMut,
-    bytes: usize,
-}
-
-impl Batch {
-    /// Bytes in it.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.bytes
-    }
-
-    /// Whether there is nothing in it.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.bytes == 0
-    }
-
-    /// Adds a frame, and the payload of a data frame.
-    pub fn push(&mut self, frame: &Frame, payload: Bytes) {
-        let before = self.small.len();
-        self.small.reserve(CONTROL_BYTES_MAX + payload.len().min(COPY_BELOW_BYTES));
-        frame.encode(&mut self.small);
-        self.bytes += self.small.len() - before + payload.len();
-        if payload.len() < COPY_BELOW_BYTES {
-            self.small.extend_from_slice(&payload);
-        } else {
-            self.cut();
-            self.parts.push(payload);
-        }
-    }
-
-    fn cut(&mut self) {
-        if !self.small.is_empty() {
-            self.parts.push(self.small.split().freeze());
-        }
-    }
-
-    /// Takes everything out, in order.
-    pub fn take(&mut self) -> Vec<Bytes> {
-        self.cut();
-        self.bytes = 0;
-        std::mem::take(&mut self.parts)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::batch::{Batch, COPY_BELOW_BYTES};
 
     fn frames() -> Vec<Frame> {
         let (channel, id) = (Channel::new(4095, u64::MAX), StreamId(u64::MAX - 1));
@@ -338,7 +287,8 @@ mod tests {
         let channel = Channel::new(1, 1);
         for payload in [Bytes::from_static(b"small"), large.clone(), Bytes::new()] {
             let frame = Frame::Data { channel, seq: 0, first: true, last: true, length: payload.len() };
-            batch.push(&frame, payload);
+            batch.encode(|out| frame.encode(out));
+            batch.push(&payload);
         }
         let bytes = batch.len();
         let parts = batch.take();

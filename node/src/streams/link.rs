@@ -8,11 +8,11 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    CloseBehavior, FrameError, IDLE_SECONDS, OpenError, Read, STREAMS_MAX, StreamConfig, StreamId, StreamStats,
+    Batch, CloseBehavior, FrameError, IDLE_SECONDS, OpenError, Read, STREAMS_MAX, StreamConfig, StreamId, StreamStats,
     TrySendError, WINDOW_POOL_BYTES,
     control::Control,
     drr::Drr,
-    frame::{Batch, Channel},
+    frame::Channel,
     stream::{Rx, RxError, State, Stream, Tx},
 };
 
@@ -307,7 +307,7 @@ impl Link {
         loop {
             while let Some(control) = self.control.pop_front() {
                 if let Some(frame) = self.control_frame(control) {
-                    batch.push(&frame, Bytes::new());
+                    batch.encode(|out| frame.encode(out));
                 }
             }
             if batch.len() >= budget_bytes || !self.fill_data(batch) {
@@ -329,7 +329,8 @@ impl Link {
         let Some(key) = next else { return false };
         let Some(stream) = find(slots, key) else { return false };
         if let Some((frame, payload)) = stream.tx.pop(key.channel()) {
-            batch.push(&frame, payload);
+            batch.encode(|out| frame.encode(out));
+            batch.push(&payload);
         }
         if !stream.tx.is_empty() {
             return true;

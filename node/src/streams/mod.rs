@@ -26,7 +26,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
-pub use frame::{Batch, FrameError};
+pub use crate::batch::Batch;
+pub use frame::FrameError;
 pub use link::{Event, Key, Link, LinkError, Opened};
 pub use stats::StreamStats;
 

@@ -11,13 +11,12 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{sleep_until, timeout};
 
 use super::session::Session;
-use crate::net::activity::Activity;
+use crate::net::{
+    activity::Activity,
+    writing::{BATCH_BYTES, WriteError, write_batch},
+};
 use crate::streams::{Batch, LinkError};
 
-/// Bytes written before the stream is flushed and the streams are looked at again.
-const BATCH_BYTES: usize = 256 * 1024;
-/// A peer reads whatever comes, so a connection that takes not a byte for this long is broken.
-const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Least and most bytes asked for by one read.
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
@@ -37,6 +36,16 @@ pub(crate) enum SessionError {
     Link(#[from] LinkError),
     #[error("the peer closed the connection")]
     Closed,
+}
+
+impl From<WriteError> for SessionError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Io(error) => error.into(),
+            WriteError::TimedOut => Self::TimedOut,
+            WriteError::Closed => Self::Closed,
+        }
+    }
 }
 
 /// What whoever opens a session says first: its incarnation, and a number that it never used before in that.
@@ -87,22 +96,8 @@ async fn write_frames(session: &Arc<Session>, mut stream: impl AsyncWrite + Unpi
             session.work.notified().await;
             continue;
         }
-        for part in batch.take() {
-            write_all(&mut stream, &part).await?;
-        }
-        timeout(STALL_TIMEOUT, stream.flush()).await.map_err(|_| SessionError::TimedOut)??;
+        write_batch(&mut stream, &mut batch).await?;
     }
-}
-
-async fn write_all(stream: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> Result<(), SessionError> {
-    while !bytes.is_empty() {
-        let written = timeout(STALL_TIMEOUT, stream.write(bytes)).await.map_err(|_| SessionError::TimedOut)??;
-        if written == 0 {
-            return Err(SessionError::Closed);
-        }
-        bytes = &bytes[written..];
-    }
-    Ok(())
 }
 
 async fn read_frames(
