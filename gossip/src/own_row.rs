@@ -40,14 +40,18 @@ pub struct RowBody {
 }
 
 impl RowBody {
+    /// The tracks that it does more than wish for.
+    fn placed(&self) -> impl Iterator<Item = (&TrackName, &TrackEntry)> {
+        self.tracks.iter().filter(|(_, entry)| !entry.is_wish())
+    }
+
     /// Whether others' choices hang on the difference: it goes out at once.
     fn is_urgent_after(&self, before: &Self) -> bool {
         let open = |free: u16| free > 0;
         let shape = |body: &Self| {
             let of =
                 |entry: &TrackEntry| (entry.depth.is_some(), entry.origin, entry.epoch, entry.role, open(entry.free));
-            let placed = body.tracks.iter().filter(|(_, entry)| !entry.is_wish());
-            placed.map(|(track, entry)| (track.clone(), of(entry))).collect::<Vec<_>>()
+            body.placed().map(|(track, entry)| (track.clone(), of(entry))).collect::<Vec<_>>()
         };
         open(self.free) != open(before.free) || self.addresses != before.addresses || shape(self) != shape(before)
     }
@@ -56,12 +60,8 @@ impl RowBody {
     fn only_wishes_after(&self, before: &Self) -> bool {
         let Self { label, addresses, tags, capacity, free, relay, tracks: _, library } = self;
         let rest = (label, addresses, tags, capacity, free, relay, library);
-        let placed = |body: &Self| {
-            let placed = body.tracks.iter().filter(|(_, entry)| !entry.is_wish());
-            placed.map(|(track, entry)| (track.clone(), entry.clone())).collect::<Vec<_>>()
-        };
         let Self { label, addresses, tags, capacity, free, relay, tracks: _, library } = before;
-        rest == (label, addresses, tags, capacity, free, relay, library) && placed(self) == placed(before)
+        rest == (label, addresses, tags, capacity, free, relay, library) && self.placed().eq(before.placed())
     }
 
     /// The row, without what others would refuse it for: what is too long or too much is left out.

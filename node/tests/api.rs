@@ -1,42 +1,22 @@
 //! The local HTTP API over a real socket, as any HTTP client sees it.
 
-use std::{path::PathBuf, time::Duration};
+mod common;
 
-use banyan_node::{
-    Node,
-    api::{self, socket::Socket},
-};
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
     time::{Instant, sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+
+use common::Served;
 
 /// Time for anything to happen.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A node with its API, alone in its mesh.
-struct Served {
-    node: Node,
-    path: PathBuf,
-    stop: CancellationToken,
-    server: tokio::task::JoinHandle<()>,
-    _folder: tempfile::TempDir,
-}
-
 impl Served {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("banyan.sock");
-        let node = Node::builder().mdns(false).listen("/ip4/127.0.0.1/tcp/0").start().await.expect("it starts");
-        let socket = Socket::bind(&path).expect("it is free");
-        let stop = CancellationToken::new();
-        let server = tokio::spawn(api::serve(node.clone(), socket, stop.clone().cancelled_owned()));
-        Self { node, path, stop, server, _folder: folder }
-    }
-
     async fn connect(&self) -> UnixStream {
         UnixStream::connect(&self.path).await.expect("the node listens")
     }
@@ -66,13 +46,6 @@ impl Served {
         let mut json: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{line}: {error}: {body}"));
         let schema = json["schema"].as_str().expect("a schema").to_owned();
         (status, schema, json["data"].take())
-    }
-
-    async fn stop(self) {
-        self.node.shutdown().await;
-        self.stop.cancel();
-        timeout(LIMIT, self.server).await.expect("it stops in time").expect("it does not panic");
-        assert!(!self.path.exists(), "the socket file is gone");
     }
 }
 

@@ -1,20 +1,19 @@
 //! `banyan bench` as users run it: what it prints, and that its numbers agree.
 
+mod common;
+
 use std::{
     process::{Output, Stdio},
     time::Duration,
 };
 
-use banyan_node::{
-    Node,
-    api::{self, socket::Socket},
-};
 use serde_json::Value;
 use tokio::{
     process::{Child, Command},
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+
+use common::Served;
 
 /// Time for anything to happen.
 const LIMIT: Duration = Duration::from_secs(100);
@@ -52,43 +51,19 @@ fn assert_latency(data: &Value) {
     assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{data}");
 }
 
-/// A node with its API, alone in its mesh.
-struct Served {
-    socket: String,
-    node: Node,
-    stop: CancellationToken,
-    _folder: tempfile::TempDir,
-}
-
-impl Served {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("banyan.sock");
-        let node = Node::builder().mdns(false).listen("/ip4/127.0.0.1/tcp/0").start().await.expect("it starts");
-        let (socket, stop) = (Socket::bind(&path).expect("it is free"), CancellationToken::new());
-        tokio::spawn(api::serve(node.clone(), socket, stop.clone().cancelled_owned()));
-        Self { socket: path.display().to_string(), node, stop, _folder: folder }
-    }
-
-    /// Waits until the node has a part in track `b`.
-    async fn until(&self, what: &str) {
-        let look = async {
-            loop {
-                let tracks = self.node.tracks().await.expect("the node runs").tracks;
-                let follows = tracks.iter().any(|track| track.track == "b" && track.here.is_some());
-                if follows {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
+/// Waits until the node has a part in track `b`.
+async fn until(served: &Served, what: &str) {
+    let look = async {
+        loop {
+            let tracks = served.node.tracks().await.expect("the node runs").tracks;
+            let follows = tracks.iter().any(|track| track.track == "b" && track.here.is_some());
+            if follows {
+                return;
             }
-        };
-        timeout(LIMIT, look).await.unwrap_or_else(|_| panic!("in vain: {what}"));
-    }
-
-    async fn stop(self) {
-        self.node.shutdown().await;
-        self.stop.cancel();
-    }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LIMIT, look).await.unwrap_or_else(|_| panic!("in vain: {what}"));
 }
 
 #[tokio::test]
@@ -114,9 +89,9 @@ async fn fanout_without_a_rate_is_held_up_by_the_track_and_loses_nothing() {
 #[tokio::test]
 async fn subscribe_counts_what_publish_sends_through_a_live_node() {
     let served = Served::start().await;
-    let subscribe = start(&format!("subscribe b --seconds 60 --socket {}", served.socket));
-    served.until("a subscription").await;
-    let publish = start(&format!("publish b --size 100 --rate 100 --seconds 1 --socket {}", served.socket));
+    let subscribe = start(&format!("subscribe b --seconds 60 --socket {}", served.path.display()));
+    until(&served, "a subscription").await;
+    let publish = start(&format!("publish b --size 100 --rate 100 --seconds 1 --socket {}", served.path.display()));
     let (published, received) = tokio::join!(results(publish), results(subscribe));
     assert_eq!((&published["bench"], &received["bench"]), (&"publish".into(), &"subscribe".into()));
     let sent = number(&published, "sent");
@@ -130,9 +105,9 @@ async fn subscribe_counts_what_publish_sends_through_a_live_node() {
 #[tokio::test]
 async fn signal_ends_a_bench_early_with_its_results() {
     let served = Served::start().await;
-    let publish = start(&format!("publish b --size 1KiB --rate 50 --seconds 3600 --socket {}", served.socket));
-    served.until("a publication").await;
-    let subscribe = start(&format!("subscribe b --seconds 0.3 --socket {}", served.socket));
+    let publish = start(&format!("publish b --size 1KiB --rate 50 --seconds 3600 --socket {}", served.path.display()));
+    until(&served, "a publication").await;
+    let subscribe = start(&format!("subscribe b --seconds 0.3 --socket {}", served.path.display()));
     let received = results(subscribe).await;
     assert!(number(&received, "seconds") >= 0.3 && number(&received, "received") > 0.0, "{received}");
     let id = publish.id().expect("it runs").to_string();
@@ -146,17 +121,18 @@ async fn signal_ends_a_bench_early_with_its_results() {
 #[tokio::test]
 async fn other_tracks_and_silence_have_their_exit_codes() {
     let served = Served::start().await;
-    let (code, output) = end(start(&format!("subscribe silent --timeout 0.2 --socket {}", served.socket))).await;
+    let (code, output) =
+        end(start(&format!("subscribe silent --timeout 0.2 --socket {}", served.path.display()))).await;
     assert_eq!(code, Some(6), "{}", String::from_utf8_lossy(&output.stderr));
-    let subscribe = start(&format!("subscribe b --socket {}", served.socket));
-    served.until("a subscription").await;
+    let subscribe = start(&format!("subscribe b --socket {}", served.path.display()));
+    until(&served, "a subscription").await;
     let mut publisher = served.node.publish("b".parse().expect("valid"), Default::default()).await.expect("publishes");
     publisher.send("something else".into()).await.expect("it is sent");
     let (code, output) = end(subscribe).await;
     assert_eq!(code, Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("other objects"));
     publisher.finish().await.expect("it ends");
-    let (code, output) = end(start(&format!("subscribe b --timeout 0.2 --socket {}", served.socket))).await;
+    let (code, output) = end(start(&format!("subscribe b --timeout 0.2 --socket {}", served.path.display()))).await;
     assert_eq!(code, Some(6), "{}", String::from_utf8_lossy(&output.stderr));
     served.stop().await;
 }

@@ -22,8 +22,8 @@ impl World {
         let count = own.iter().flatten().count();
         // Where something was amiss the last time it is likely to be still.
         let first = self.checks.table_amiss.get();
-        let (before, after): (Vec<_>, Vec<_>) = self.running().partition(|(host, _)| *host < first);
-        for (host, mesh) in after.into_iter().chain(before) {
+        let after = self.running().filter(|(host, _)| *host >= first);
+        for (host, mesh) in after.chain(self.running().take_while(|(host, _)| *host < first)) {
             self.checks.table_amiss.set(host);
             let row = mesh.table().row(&mesh.me());
             if !row.is_some_and(|row| says_what_is(row, mesh)) {
