@@ -134,6 +134,13 @@ impl DataConnections {
         }
     }
 
+    /// What is open to this peer takes no more streams.
+    pub(super) fn forget(&mut self, peer: &PeerId) {
+        if matches!(self.peers.get(peer), Some(State::Open { .. })) {
+            self.peers.remove(peer);
+        }
+    }
+
     /// When [`Self::overdue`] may have something next.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let waiting = self.peers.values().filter_map(|state| match state {

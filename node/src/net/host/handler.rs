@@ -71,6 +71,8 @@ pub(super) enum Event {
     ControlFailed(DialFailure),
     /// The remote opened a bulk stream.
     Bulk(Bulk, Stream),
+    /// The remote did not answer to a bulk stream.
+    BulkTimedOut,
 }
 
 /// The streams of one connection.
@@ -166,6 +168,9 @@ impl Handler {
                 StreamUpgradeError::Apply(never) => match *never {},
             })),
             Request::Data { reply, .. } => {
+                if matches!(error, StreamUpgradeError::Timeout) {
+                    self.tell(Event::BulkTimedOut);
+                }
                 let _ = reply.send(Err(match error {
                     StreamUpgradeError::NegotiationFailed => OpenError::Unsupported,
                     StreamUpgradeError::Timeout => OpenError::TimedOut,

@@ -15,6 +15,7 @@ mod intake;
 mod muxer;
 mod resolve;
 mod stream;
+mod substream;
 mod swarm;
 mod tls;
 mod transport;
@@ -301,7 +302,8 @@ impl Host {
     }
 
     /// Opens a data stream: on a data connection, which is dialled if there is none and closed 10 s
-    /// after its last stream; on the link's connection if that cannot be dialled within 1 s.
+    /// after its last stream, or with the last link; on the link's connection if that cannot be dialled
+    /// within 1 s.
     ///
     /// Takes at most 15 s. Must not be awaited by the task that reads the events.
     ///

@@ -19,7 +19,10 @@ use libp2p::core::{
 };
 use tokio::time::{Sleep, sleep};
 
-use super::unstick::Unstick;
+use super::{
+    substream::{Ends, Substream},
+    unstick::Unstick,
+};
 
 /// Largest frame that is sent.
 const FRAME_BYTES: usize = 128 * 1024;
@@ -41,7 +44,8 @@ pub(super) struct Yamux;
 /// Yamux over one connection.
 pub(super) struct Muxer<C> {
     connection: yamux::Connection<Unstick<C>>,
-    backlog: VecDeque<yamux::Stream>,
+    ends: Ends,
+    backlog: VecDeque<Substream>,
     inbound_waker: Option<Waker>,
     closing: Option<Pin<Box<Sleep>>>,
 }
@@ -54,15 +58,16 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
         config.set_split_send_size(FRAME_BYTES);
         Self {
             connection: yamux::Connection::new(Unstick::new(io), config, mode),
+            ends: Ends::default(),
             backlog: VecDeque::new(),
             inbound_waker: None,
             closing: None,
         }
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Substream>> {
         self.connection.poll_next_inbound(cx).map(|next| match next {
-            Some(Ok(stream)) => Ok(stream),
+            Some(Ok(stream)) => Ok(self.ends.add(stream)),
             Some(Err(error)) => Err(into_io(error)),
             None => Err(io::ErrorKind::ConnectionAborted.into()),
         })
@@ -77,10 +82,10 @@ fn into_io(error: yamux::ConnectionError) -> io::Error {
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
-    type Substream = yamux::Stream;
+    type Substream = Substream;
     type Error = io::Error;
 
-    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Substream>> {
         if let Some(stream) = self.backlog.pop_front() {
             return Poll::Ready(Ok(stream));
         }
@@ -91,8 +96,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
         next
     }
 
-    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
-        self.connection.poll_new_outbound(cx).map_err(into_io)
+    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Substream>> {
+        let stream = self.connection.poll_new_outbound(cx).map_err(into_io);
+        stream.map_ok(|stream| self.ends.add(stream))
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
@@ -115,6 +121,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ends.close();
         if let Poll::Ready(result) = self.connection.poll_close(cx) {
             return Poll::Ready(result.map_err(into_io));
         }

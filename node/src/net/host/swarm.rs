@@ -61,6 +61,8 @@ pub(super) struct Driver {
     pub(super) data: DataConnections,
     /// Connections with a control stream.
     pub(super) links: BTreeMap<ConnectionId, PeerId>,
+    /// Connections without one that carry bulk streams.
+    carriers: BTreeMap<ConnectionId, PeerId>,
     /// Where connections lead; of a dialled one, the address dialled.
     remotes: BTreeMap<ConnectionId, Multiaddr>,
     discovery: Discovery,
@@ -108,6 +110,7 @@ impl Driver {
             own: OwnAddresses::default(),
             data: DataConnections::default(),
             links: BTreeMap::new(),
+            carriers: BTreeMap::new(),
             remotes: BTreeMap::new(),
             discovery,
             failed_incoming: 0,
@@ -272,6 +275,7 @@ impl Driver {
             debug_assert_eq!(ids::from_libp2p(peer), Some(wanted), "the swarm checks the peer of a dial");
             self.dials.detach(connection);
             self.dials.finish(id);
+            self.carriers.insert(connection, wanted);
             for reply in self.data.connected(Instant::now(), wanted, connection) {
                 self.open_on(wanted, connection, reply);
             }
@@ -298,8 +302,20 @@ impl Driver {
                 self.swarm.close_connection(connection);
                 self.fail_link(connection, failure);
             }
-            Event::Bulk(Bulk::Data, stream) => self.outbox.push_back(HostEvent::Data { peer, stream }),
-            Event::Bulk(Bulk::Streams, stream) => self.outbox.push_back(HostEvent::Streams { peer, stream }),
+            Event::Bulk(bulk, stream) => {
+                if !self.links.contains_key(&connection) {
+                    self.carriers.insert(connection, peer);
+                }
+                self.outbox.push_back(match bulk {
+                    Bulk::Data => HostEvent::Data { peer, stream },
+                    Bulk::Streams => HostEvent::Streams { peer, stream },
+                });
+            }
+            // What flows at all answers by then.
+            Event::BulkTimedOut if self.carriers.contains_key(&connection) => {
+                self.swarm.close_connection(connection);
+            }
+            Event::BulkTimedOut => {}
         }
     }
 
@@ -307,11 +323,24 @@ impl Driver {
         self.remotes.remove(&connection);
         let Some(peer) = ids::from_libp2p(peer) else { return };
         self.data.closed(Instant::now(), peer, connection);
+        self.carriers.remove(&connection);
         if self.links.remove(&connection).is_some() {
             self.outbox.push_back(HostEvent::LinkClosed { peer, connection });
+            if !self.links.values().any(|other| *other == peer) {
+                self.close_carriers(peer);
+            }
         }
         let cause = cause.unwrap_or_else(|| "the connection was closed".into());
         self.fail_link(connection, DialFailure::Denied(format!("closed before the link was up: {cause}")));
+    }
+
+    /// Bulk serves a link. What a broken network leaves of these connections swallows new streams for as long
+    /// as TCP waits between its tries, well after the peer is back.
+    fn close_carriers(&mut self, peer: PeerId) {
+        self.data.forget(&peer);
+        for (connection, _) in self.carriers.iter().filter(|(_, other)| **other == peer) {
+            self.swarm.close_connection(*connection);
+        }
     }
 }
 

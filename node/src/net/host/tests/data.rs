@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{task::JoinSet, time::timeout};
 
-use super::super::parse_address;
+use super::super::{OpenError, parse_address};
 use super::*;
 
 #[tokio::test]
@@ -13,12 +13,20 @@ async fn data_streams_have_a_connection_of_their_own() {
     let (at_a, _at_b) = linked(&mut a, &mut b).await;
     let mut first = within(a.host.open_data(b.id(), b.addresses.clone())).await.expect("opened");
     let mut first_at_b = pass_new(&mut first, &mut b).await;
+    // Another link takes over: the streams went on neither.
+    let (newer, _newer_at_b) = linked(&mut a, &mut b).await;
     assert!(a.host.close_link(b.id(), at_a.connection));
     a.link_closed().await;
-    // Without link and address, only the data connection is left to carry it.
     let mut second = within(a.host.open_data(b.id(), vec![])).await.expect("on the data connection");
     pass_new(&mut second, &mut b).await;
     pass(&mut first_at_b, &mut first, b"still there").await;
+    // Without a link nobody would notice that the connection is dead.
+    assert!(a.host.close_link(b.id(), newer.connection));
+    for stream in [&mut first, &mut second, &mut first_at_b] {
+        assert!(!matches!(within(stream.read(&mut [0])).await, Ok(1..)), "it ends");
+    }
+    let gone = within(a.host.open_data(b.id(), vec![])).await;
+    assert!(matches!(gone, Err(OpenError::Dial(_))), "there is nothing to open it on");
 }
 
 #[tokio::test]
