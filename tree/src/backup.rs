@@ -22,9 +22,10 @@ pub(crate) struct Backups {
 /// Most peers remembered as asked for.
 const ASKED_MAX: usize = 64;
 
-/// Weight lost per level. Less than in a choice at leisure: the siblings lose the same parent at the
-/// same moment, and a few levels can be made good later.
-const LEVEL_FACTOR: f64 = 0.7;
+/// Weight lost per level. Less than in a choice at leisure, and free slots count with their cube: many lose
+/// their parents at the same moment, whoever has few slots refuses some of them, and a few levels can
+/// be made good later.
+const LEVEL_FACTOR: f64 = 0.8;
 
 impl Tree {
     /// A backup whose link is gone is chosen anew.
@@ -44,7 +45,7 @@ impl Tree {
             let Some((free, depth)) = entry.and_then(|(free, entry)| Some((free, entry.depth?))) else {
                 continue;
             };
-            let weight = (f64::from(free) + 0.25) * LEVEL_FACTOR.powi(i32::from(depth));
+            let weight = (f64::from(free) + 0.25).powi(3) * LEVEL_FACTOR.powi(i32::from(depth));
             let key = (1.0 - self.rng.f64()).ln() / weight;
             ranked.push((cx.links.linked(peer), key, *peer));
         }
