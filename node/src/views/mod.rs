@@ -3,6 +3,8 @@
 //!
 //! On the wire each view travels inside an [`Envelope`]: `{"schema":"banyan.<thing>/v1","data":…}`.
 
+pub mod library;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

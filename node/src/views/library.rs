@@ -1,0 +1,157 @@
+//! What a node shows of its library.
+
+use serde::{Deserialize, Serialize};
+
+use super::View;
+
+/// `GET /v1/library`: what the whole mesh offers, as far as this node has heard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LibraryView {
+    /// The folders that this node shares.
+    pub roots: Vec<RootView>,
+    /// By name.
+    pub titles: Vec<TitleView>,
+}
+
+impl View for LibraryView {
+    const SCHEMA: &'static str = "banyan.library/v1";
+}
+
+/// A folder whose sub-folders are packages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RootView {
+    /// Where it is.
+    pub path: String,
+    /// Packages in it that are complete.
+    pub packages: usize,
+    /// Whether it is being read.
+    pub scanning: bool,
+    /// What is wrong with it or with packages in it.
+    pub problems: Vec<String>,
+}
+
+/// A title, whoever has it; counted once (D3).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TitleView {
+    /// Its name.
+    pub name: String,
+    /// Other peers that have any version of it.
+    pub peers: usize,
+    /// Its versions, the newest first.
+    pub versions: Vec<VersionView>,
+}
+
+/// One version of a title.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VersionView {
+    /// What its sentinel says.
+    pub version: String,
+    /// The package's id: 64 hexadecimal digits.
+    pub package: String,
+    /// Size.
+    pub bytes: u64,
+    /// Files.
+    pub files: u32,
+    /// Other peers that have all of it.
+    pub peers: Vec<String>,
+    /// Other peers that have a part of it.
+    pub partial: Vec<String>,
+    /// The state here: `fetching`, `complete` or `installed`; missing if it is not here.
+    pub here: Option<String>,
+}
+
+/// `GET /v1/library/packages/{package}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PackageView {
+    /// Its title's name.
+    pub name: String,
+    /// Itself.
+    #[serde(flatten)]
+    pub version: VersionView,
+    /// Its folder here.
+    pub path: Option<String>,
+}
+
+impl View for PackageView {
+    const SCHEMA: &'static str = "banyan.package/v1";
+}
+
+/// `GET /v1/library/jobs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobsView {
+    /// Running ones and the last that ended, the newest first.
+    pub jobs: Vec<JobView>,
+}
+
+impl View for JobsView {
+    const SCHEMA: &'static str = "banyan.jobs/v1";
+}
+
+/// `GET /v1/library/jobs/{id}`, and the answer to every request that starts one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobView {
+    /// Its number on this node.
+    pub id: u64,
+    /// `get`, `install`, `update`, `uninstall`, `remove`, `verify` or `push`.
+    pub kind: String,
+    /// The title's name.
+    pub name: String,
+    /// What the package's sentinel says.
+    pub version: Option<String>,
+    /// The package's id.
+    pub package: Option<String>,
+    /// `running`, `waiting` (for a source, or for room on the disk), `done`, `failed` or `cancelled`.
+    pub state: String,
+    /// What it is at: `manifest`, `fetching`, `committing`, `unpacking`, `removing` or `checking`.
+    pub phase: String,
+    /// Bytes done, those before a resumption included.
+    pub bytes: u64,
+    /// Bytes in all; 0 while unknown.
+    pub bytes_total: u64,
+    /// Bytes per second at present.
+    pub rate: f64,
+    /// Seconds to go at this rate.
+    pub eta_s: Option<f64>,
+    /// Seconds since it began, or for which it ran.
+    pub took_s: f64,
+    /// Why it failed.
+    pub error: Option<super::ErrorView>,
+    /// Whom it fetches from.
+    pub sources: Vec<SourceView>,
+}
+
+impl View for JobView {
+    const SCHEMA: &'static str = "banyan.job/v1";
+}
+
+/// A peer that a job fetches from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceView {
+    /// Its id.
+    pub peer_id: String,
+    /// What a person calls it.
+    pub label: Option<String>,
+    /// Bytes that came from it and were kept.
+    pub bytes: u64,
+    /// Bytes per second at present.
+    pub rate: f64,
+    /// `idle`, `sending`, `stalled`, `busy`, `lost`, or `quarantined: ` and why.
+    pub state: String,
+}
+
+/// `GET /v1/library/jobs/{id}/explain`: why a job is not faster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExplainView {
+    /// The job.
+    pub id: u64,
+    /// `disk`, `window`, `no_source`, `peers_busy`, `peers_slow`, `paused` or `done`.
+    pub why: String,
+    /// The same in a sentence.
+    pub text: String,
+    /// What to do about it, if anything can be done.
+    pub hint: Option<String>,
+}
+
+impl View for ExplainView {
+    const SCHEMA: &'static str = "banyan.explanation/v1";
+}
