@@ -20,3 +20,4 @@ pub mod piece;
 pub mod push;
 pub mod sentinel;
 pub mod serve;
+pub mod store;
