@@ -1,0 +1,3 @@
+//! The library: packages that every node may have, fetched verified, installed without a torn state.
+
+pub mod store;
