@@ -8,8 +8,12 @@
 //! Nothing here does IO or looks at a clock.
 
 pub mod bitfield;
+pub mod journal;
 pub mod manifest;
 pub mod path;
 pub mod piece;
+pub mod scan;
 pub mod sentinel;
 pub mod store;
+pub mod transaction;
+pub mod unpack;

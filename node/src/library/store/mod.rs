@@ -20,6 +20,7 @@ pub(crate) mod sim;
 
 use std::io;
 
+pub(crate) use ops::parent;
 pub use ops::{
     ReadAt, TREE_DEPTH_MAX, create_dirs, path_of, read_all, remove_tree, replace_file, sync_dirs, sync_tree, write_new,
 };
