@@ -7,6 +7,7 @@ mod control;
 mod core;
 mod data;
 mod data_dir;
+pub mod fs_store;
 pub mod host;
 mod line;
 pub mod node;
