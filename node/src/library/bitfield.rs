@@ -97,6 +97,21 @@ impl PieceSet {
         zeros.take_while(|piece| piece.0 < self.len)
     }
 
+    /// The pieces in both sets, in order from this one on and then from the first. Both are sets of the same
+    /// package.
+    pub(super) fn both_from(&self, other: &Self, from: u32) -> impl Iterator<Item = Piece> {
+        let words = self.words.len().min(other.words.len()) as u32;
+        let start = (from / 64).min(words);
+        // The word in which it starts comes last again, for its lower bits.
+        let low = move |at: u32| if at == start { (1 << (from % 64)) - 1 } else { 0 };
+        let head = (start..words).map(move |at| (at, !low(at)));
+        let tail = (0..words.min(start + 1)).map(move |at| (at, if at == start { low(at) } else { u64::MAX }));
+        head.chain(tail).flat_map(move |(at, mask)| {
+            let word = self.words[at as usize] & other.words[at as usize] & mask;
+            Ones(word).map(move |bit| Piece(at * 64 + bit))
+        })
+    }
+
     /// The set as bytes, one bit a piece, the lowest bit of the first byte first; the rest of the last byte is 0.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -184,6 +199,20 @@ mod tests {
             prop_assert_eq!(set.missing().collect::<Vec<_>>(), missing);
             prop_assert_eq!(set.iter().map(|piece| piece.0).collect::<BTreeSet<_>>(), model);
             prop_assert_eq!(PieceSet::from_bytes(&set.to_bytes(), len), Ok(set));
+        }
+
+        #[test]
+        fn both_is_the_intersection_turned(a in prop::collection::vec(0u32..200, 0..99), from in 0u32..200) {
+            let (mut set, mut other) = (PieceSet::empty(200), PieceSet::empty(200));
+            for (index, piece) in a.iter().enumerate() {
+                set.insert(Piece(*piece));
+                if index % 3 > 0 {
+                    other.insert(Piece(*piece));
+                }
+            }
+            let both = || other.iter().filter(|piece| set.contains(*piece));
+            let turned = both().filter(|piece| piece.0 >= from).chain(both().filter(|piece| piece.0 < from));
+            prop_assert_eq!(set.both_from(&other, from).collect::<Vec<_>>(), turned.collect::<Vec<_>>());
         }
 
         #[test]

@@ -8,7 +8,10 @@
 //! Nothing here does IO or looks at a clock.
 
 pub mod bitfield;
+pub mod download;
 pub mod manifest;
 pub mod path;
 pub mod piece;
+pub mod push;
 pub mod sentinel;
+pub mod serve;
