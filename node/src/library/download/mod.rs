@@ -312,8 +312,8 @@ impl Download {
     /// Takes what happened. What a peer sends cannot make it fail: whatever does not fit is left out or held
     /// against the peer.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
-        // Part of a piece changes nothing for others.
-        self.stale |= !matches!(input, Input::Received { .. });
+        // What happens most often seldom changes the plan.
+        self.stale |= !matches!(input, Input::Received { .. } | Input::SourceHas { .. });
         match input {
             Input::SourceUp { source, have } => self.on_source_up(now, source, have),
             Input::SourceHas { source, pieces } => self.on_source_has(source, pieces),
@@ -345,7 +345,7 @@ impl Download {
             if late > self.config.tick {
                 source.on_held_up(now, late);
             }
-            if source.backoff.is_some_and(|(until, _)| until <= now) {
+            if source.backoff.is_some_and(|until| until <= now) {
                 source.backoff = None;
             }
             if source.is_stalled(now) {
@@ -363,7 +363,7 @@ impl Download {
             return None;
         }
         let tick = (self.asked_bytes > 0).then_some(self.ticked + self.config.tick);
-        self.sources.values().filter_map(|source| Some(source.backoff?.0)).chain(tick).min()
+        self.sources.values().filter_map(|source| source.backoff).chain(tick).min()
     }
 
     /// What to do next. `now` is that of the input before.
@@ -392,6 +392,7 @@ impl Download {
         for piece in (pieces.start..pieces.end.min(self.pieces.stored().len())).map(Piece) {
             if source.have.insert(piece) {
                 self.pieces.on_holder(piece, true);
+                self.stale |= self.pieces.pool().contains(piece);
             }
         }
     }

@@ -58,6 +58,11 @@ impl Pieces {
         &self.stored
     }
 
+    /// What is neither here nor asked for.
+    pub(super) const fn pool(&self) -> &PieceSet {
+        &self.pool
+    }
+
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
     }

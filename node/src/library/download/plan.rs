@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use banyan_gossip::PeerId;
 
-use super::{Download, Output, RequestId};
-use crate::library::piece::Piece;
+use super::{Download, Output, RequestId, source::Source};
+use crate::library::{bitfield::PieceSet, piece::Piece};
 
 /// What is not begun is taken over if the other needs this many times as long, and a bit.
 const STEAL: (f64, Duration) = (1.5, Duration::from_millis(50));
@@ -33,8 +33,9 @@ impl Download {
         for (peer, target) in self.room() {
             // A source is asked when a span is due, not for each piece.
             while self.sources[&peer].outstanding < target && self.sources[&peer].is_ready() {
-                let asked = self.ask(now, peer, target) || self.take_over(now, peer) || self.repeat(now, peer);
-                if !asked {
+                let asked = self.ask(now, peer, target);
+                let end = self.pieces.pool().is_empty();
+                if !asked && !self.take_over(now, peer) && !(end && self.repeat(now, peer)) {
                     break;
                 }
             }
@@ -89,17 +90,12 @@ impl Download {
 
     /// Takes over a piece that another source has not begun and would bring much later.
     fn take_over(&mut self, now: Instant, thief: PeerId) -> bool {
-        let prey = |peer: PeerId| {
-            let source = &self.sources[&peer];
-            let time = source.time(0)?;
-            let mut pieces = source.waited_for().rev().take_while(|(_, _, got)| *got == 0);
-            let (request, piece, _) = pieces.find(|(_, piece, _)| self.can_take(thief, *piece))?;
-            Some(Prey { source: peer, request, piece, time })
+        let prey = |source: PeerId, slow: &Source, have: &PieceSet| {
+            let mut pieces = slow.waited_for().rev().take_while(|(_, _, got)| *got == 0);
+            let (request, piece, _) = pieces.find(|(_, piece, _)| self.can_take(have, *piece))?;
+            Some(Prey { source, request, piece, time: slow.time(0)? })
         };
-        let Some(prey) = self.slowest(thief, prey) else { return false };
-        if !self.is_faster(thief, &prey, STEAL) {
-            return false;
-        }
+        let Some(prey) = self.slowest(thief, STEAL, prey) else { return false };
         self.give_up(now, prey.source, prey.request, prey.piece);
         self.request(now, thief, prey.piece..prey.piece + 1);
         true
@@ -107,36 +103,40 @@ impl Download {
 
     /// Asks a second source for a piece that the first has begun but would bring much later.
     fn repeat(&mut self, now: Instant, second: PeerId) -> bool {
-        let prey = |peer: PeerId| {
-            let source = &self.sources[&peer];
-            let (request, piece, got) = source.waited_for().find(|(_, piece, _)| self.can_take(second, *piece))?;
-            let time = source.goodput.time(u64::from(self.pieces.size(piece) - got))?;
-            Some(Prey { source: peer, request, piece, time })
+        let prey = |source: PeerId, slow: &Source, have: &PieceSet| {
+            let (request, piece, got) = slow.waited_for().find(|(_, piece, _)| self.can_take(have, *piece))?;
+            let time = slow.goodput.time(u64::from(self.pieces.size(piece) - got))?;
+            Some(Prey { source, request, piece, time })
         };
-        let Some(prey) = self.slowest(second, prey) else { return false };
+        let Some(prey) = self.slowest(second, REPEAT, prey) else { return false };
         let bytes = u64::from(self.pieces.size(prey.piece));
-        let room = self.in_flight_bytes() + bytes <= self.config.window_bytes;
-        if !room || !self.is_faster(second, &prey, REPEAT) || !self.affords_duplicate(bytes) {
+        if self.in_flight_bytes() + bytes > self.config.window_bytes || !self.affords_duplicate(bytes) {
             return false;
         }
         self.request(now, second, prey.piece..prey.piece + 1);
         true
     }
 
-    /// Whether a source could bring a piece that one other was asked for.
-    fn can_take(&self, peer: PeerId, piece: u32) -> bool {
-        self.pieces.requests(piece) == 1 && self.sources[&peer].have.contains(Piece(piece))
+    /// Whether a source that has these pieces could bring one that one other was asked for.
+    fn can_take(&self, have: &PieceSet, piece: u32) -> bool {
+        self.pieces.requests(piece) == 1 && have.contains(Piece(piece))
     }
 
-    fn slowest(&self, thief: PeerId, prey: impl Fn(PeerId) -> Option<Prey>) -> Option<Prey> {
-        let others = self.sources.keys().copied().filter(|peer| *peer != thief);
-        others.filter_map(prey).max_by_key(|prey| prey.time)
-    }
-
-    fn is_faster(&self, peer: PeerId, prey: &Prey, (times, bit): (f64, Duration)) -> bool {
-        let bytes = self.pieces.size(prey.piece);
-        let own = self.sources[&peer].time(bytes.into());
-        own.is_some_and(|own| prey.time > own.mul_f64(times) + bit)
+    /// What the slowest of the others needs so many times as long for, and a bit, as this source.
+    fn slowest(
+        &self,
+        thief: PeerId,
+        (times, bit): (f64, Duration),
+        prey: impl Fn(PeerId, &Source, &PieceSet) -> Option<Prey>,
+    ) -> Option<Prey> {
+        let quick = &self.sources[&thief];
+        let much = |bytes| Some(quick.time(bytes)?.mul_f64(times) + bit);
+        let least = much(0)?;
+        let slow = self.sources.iter().filter(|(peer, source)| {
+            **peer != thief && source.outstanding > 0 && source.time(0).is_some_and(|time| time > least)
+        });
+        let prey = slow.filter_map(|(peer, source)| prey(*peer, source, &quick.have)).max_by_key(|prey| prey.time)?;
+        (prey.time > much(self.pieces.size(prey.piece).into())?).then_some(prey)
     }
 
     /// Whether the budget holds this duplicate, with all that may become one.

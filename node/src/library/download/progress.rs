@@ -49,9 +49,9 @@ pub enum SourceState {
     Sending,
     /// Nothing is asked of it.
     Idle,
-    /// It said that it has too much to do.
+    /// It said that it has too much to do, and is asked again later.
     Busy,
-    /// It stopped sending.
+    /// It stopped sending, and is tried again with a piece now and then.
     Stalled,
     /// It is left out.
     Quarantined(Fault),
@@ -98,10 +98,10 @@ impl Download {
             rate: source.goodput.rate().unwrap_or(0.0),
             outstanding_bytes: source.outstanding,
             eta: source.time(0),
-            state: match (source.fault, source.backoff) {
+            state: match (source.fault, source.failing) {
                 (Some(fault), _) => SourceState::Quarantined(fault),
-                (_, Some((_, Backoff::Busy))) => SourceState::Busy,
-                (_, Some((_, Backoff::Stalled))) => SourceState::Stalled,
+                (_, Some(Backoff::Busy)) => SourceState::Busy,
+                (_, Some(Backoff::Stalled)) => SourceState::Stalled,
                 _ if source.outstanding > 0 => SourceState::Sending,
                 _ => SourceState::Idle,
             },
@@ -124,7 +124,7 @@ impl Download {
         let full = self.in_flight_bytes() + u64::from(crate::library::piece::PIECE_BYTES) > window;
         let useful =
             || self.sources.values().filter(|source| source.fault.is_none() && self.pieces.lacks_any(&source.have));
-        let all = |why| useful().all(|source| source.backoff.is_some_and(|(_, backoff)| backoff == why));
+        let all = |why| useful().all(|source| source.failing == Some(why));
         if self.complete {
             Why::Complete
         } else if self.paused {

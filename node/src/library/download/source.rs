@@ -13,7 +13,8 @@ const SLOTS_MAX: usize = 8192;
 /// A source is stalled if nothing comes in the time of this many bytes at its own rate, within these bounds.
 const STALL_BYTES: u64 = 256 * 1024;
 const STALL: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
-/// The same of a source whose rate is not known.
+/// The same of a source from which nothing came yet. It is twice as long after each stall in a row, so that a
+/// source slower than that comes to its turn.
 const STALL_NEW: Duration = Duration::from_secs(1);
 /// A source that stalled or was busy is left alone for this long, twice as long each time in a row.
 pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
@@ -38,8 +39,12 @@ pub(super) struct Source {
     pub(super) goodput: Goodput,
     /// When bytes came, or something was asked for after nothing was.
     heard: Instant,
+    /// How long it may be silent: by its rate when bytes came last, not as it fell since.
+    patience: Duration,
     /// It is left alone until then.
-    pub(super) backoff: Option<(Instant, Backoff)>,
+    pub(super) backoff: Option<Instant>,
+    /// What it did last instead of sending a whole piece.
+    pub(super) failing: Option<Backoff>,
     /// Stalls and refusals in a row.
     failures: u32,
     /// Pieces that were not what they should be.
@@ -51,7 +56,7 @@ pub(super) struct Source {
     pub(super) stored_bytes: u64,
 }
 
-/// Why a source is left alone.
+/// Why a source is left alone for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Backoff {
     Busy,
@@ -67,7 +72,9 @@ impl Source {
             outstanding: 0,
             goodput: Goodput::default(),
             heard: now,
+            patience: STALL_NEW,
             backoff: None,
+            failing: None,
             failures: 0,
             corrupt: 0,
             fault: None,
@@ -117,12 +124,15 @@ impl Source {
     pub(super) fn on_heard(&mut self, now: Instant, bytes: u32) {
         self.heard = now;
         self.goodput.add(bytes);
+        if let Some(time) = self.goodput.time(STALL_BYTES) {
+            self.patience = time.clamp(STALL.0, STALL.1);
+        }
     }
 
     /// A whole piece came: it works again.
     pub(super) fn on_piece(&mut self) {
         self.failures = 0;
-        if self.backoff.is_some_and(|(_, why)| why == Backoff::Stalled) {
+        if self.failing.take() == Some(Backoff::Stalled) {
             self.backoff = None;
         }
     }
@@ -132,7 +142,8 @@ impl Source {
         let (least, most) = BACKOFF;
         let wait = least.saturating_mul(1 << self.failures.min(10)).max(after).min(most);
         self.failures = self.failures.saturating_add(1);
-        self.backoff = Some((now + wait.mul_f64(1.0 + rng.f64() / 4.0), why));
+        self.backoff = Some(now + wait.mul_f64(1.0 + rng.f64() / 4.0));
+        self.failing = Some(why);
     }
 
     /// This node itself was held up for this long: nothing could be heard.
@@ -142,7 +153,7 @@ impl Source {
 
     /// Whether it owes something and nothing came for too long.
     pub(super) fn is_stalled(&self, now: Instant) -> bool {
-        let patience = self.goodput.time(STALL_BYTES).map_or(STALL_NEW, |time| time.clamp(STALL.0, STALL.1));
+        let patience = self.patience.saturating_mul(1 << self.failures.min(5));
         self.outstanding > 0 && now.saturating_duration_since(self.heard) >= patience
     }
 
