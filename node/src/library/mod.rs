@@ -25,3 +25,4 @@ pub mod serve;
 pub mod store;
 pub mod transaction;
 pub mod unpack;
+pub mod wire;

@@ -9,6 +9,7 @@ mod data;
 mod data_dir;
 pub mod fs_store;
 pub mod host;
+pub mod library;
 mod line;
 pub mod node;
 pub mod streams;
