@@ -4,6 +4,7 @@
 //! the pure machines are left, which simulators drive.
 
 mod batch;
+pub mod library;
 pub mod mesh;
 pub mod relay;
 pub mod streams;

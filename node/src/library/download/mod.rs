@@ -1,0 +1,554 @@
+//! Downloading a package: which piece is asked of whom, and when.
+//!
+//! [`Download`] is the machine of one job. Each source is asked for spans of pieces that it delivers in about a
+//! quarter of a second at its own measured rate, two at a time, so that a fast source never waits for a slow one;
+//! all that is asked for or waits for the disk fits into one window. Pieces that few sources have come first (Legout
+//! and others, "Rarest first and choke algorithms are enough", 2006), the same as the piece before or at random
+//! among equals. Near the end a source with nothing left to do takes over what others have not begun, and then
+//! repeats what they have, within a budget of duplicates.
+//!
+//! A piece comes from one source as a whole, so a piece with a wrong hash names who sent it. A source that sends
+//! two of them, or what it was not asked for, is left out. One that stalls is noticed by its own rate, and what it
+//! owes is asked of others.
+//!
+//! # Driving it
+//! After each call of [`handle_input`](Download::handle_input) and [`handle_timeout`](Download::handle_timeout)
+//! carry out everything that [`poll_output`](Download::poll_output) gives, then wait until
+//! [`poll_timeout`](Download::poll_timeout) or the next input. The shell holds the bytes of pieces on their way in:
+//! at most [`Config::window_bytes`], and one piece a source that is being given up.
+
+mod goodput;
+mod pieces;
+mod plan;
+mod progress;
+mod source;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use banyan_gossip::PeerId;
+
+use self::{
+    goodput::Goodput,
+    pieces::Pieces,
+    source::{Backoff, Slot, Source},
+};
+use super::{
+    bitfield::PieceSet,
+    piece::{PIECE_BYTES, Piece},
+};
+pub use progress::{Progress, SourceProgress, SourceState, Why};
+
+/// Most sources of a job, counting those left out.
+pub const SOURCES_MAX: usize = 256;
+/// Wrong pieces after which a source is left out.
+pub const CORRUPT_MAX: u32 = 2;
+
+/// The numbers of a download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// A span takes a source about this long.
+    pub span: Duration,
+    /// Spans asked of a source at a time; at least 2, or it waits for each request.
+    pub pipeline: u32,
+    /// Most bytes asked for or waiting for the disk; at least a piece.
+    pub window_bytes: u64,
+    /// Bytes asked of a source whose rate is not known.
+    pub first_bytes: u64,
+    /// Duplicates may be one part in this many of the package; a piece at least.
+    pub duplicates: u64,
+    /// How often sources are looked at while something is on its way.
+    pub tick: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            span: Duration::from_millis(250),
+            pipeline: 2,
+            window_bytes: 64 * 1024 * 1024,
+            first_bytes: 4 * 1024 * 1024,
+            duplicates: 100,
+            tick: Duration::from_millis(50),
+        }
+    }
+}
+
+/// Names a request of a job; grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A peer can be asked. Known peers are replaced, unless they were left out.
+    SourceUp {
+        /// Who.
+        source: PeerId,
+        /// What it has.
+        have: PieceSet,
+    },
+    /// A source has more pieces than before.
+    SourceHas {
+        /// Who.
+        source: PeerId,
+        /// Which; those that are known or do not exist are left out.
+        pieces: Range<u32>,
+    },
+    /// A source is gone, with all that it owes.
+    SourceDown {
+        /// Who.
+        source: PeerId,
+    },
+    /// Some bytes of a piece came; they are held until an output says what becomes of the piece.
+    Received {
+        /// From whom.
+        source: PeerId,
+        /// By which request.
+        request: RequestId,
+        /// Of which piece.
+        piece: Piece,
+        /// How many more.
+        bytes: u32,
+    },
+    /// Nothing more comes by a request.
+    Ended {
+        /// From whom.
+        source: PeerId,
+        /// Which.
+        request: RequestId,
+        /// Why.
+        end: End,
+    },
+    /// A source broke the protocol in a way that the shell sees; it is left out.
+    Misbehaved {
+        /// Who.
+        source: PeerId,
+    },
+    /// A piece was checked and written, after [`Output::Store`].
+    Stored {
+        /// From whom it was.
+        source: PeerId,
+        /// Which.
+        piece: Piece,
+    },
+    /// A piece does not match its hash and was dropped, after [`Output::Store`].
+    Corrupt {
+        /// From whom it was.
+        source: PeerId,
+        /// Which.
+        piece: Piece,
+    },
+    /// A piece could not be written and was dropped, after [`Output::Store`]. Nothing is asked for until
+    /// [`Input::Resume`].
+    StoreFailed {
+        /// Which.
+        piece: Piece,
+    },
+    /// Gives up all that is asked for; nothing is asked for until [`Input::Resume`].
+    Pause,
+    /// Goes on.
+    Resume,
+}
+
+/// Why a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// All that it asked for was sent, but for what was cancelled. What is missing all the same the source does
+    /// not have.
+    Sent,
+    /// The source has too much to do, and wants to be asked again after this long.
+    Busy(Duration),
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Ask a source for pieces, which come in order.
+    Request {
+        /// Whom.
+        source: PeerId,
+        /// Names the request.
+        request: RequestId,
+        /// Which pieces, one or more.
+        pieces: Range<u32>,
+    },
+    /// Tell a source that a piece need not be sent, or not to its end.
+    Cancel {
+        /// Whom.
+        source: PeerId,
+        /// By which request it was asked for.
+        request: RequestId,
+        /// Which piece.
+        piece: Piece,
+    },
+    /// Check this piece, which is complete, and write it.
+    Store {
+        /// From whom it is.
+        source: PeerId,
+        /// By which request.
+        request: RequestId,
+        /// Which.
+        piece: Piece,
+    },
+    /// Drop this piece, which is complete, but here already.
+    Discard {
+        /// From whom it is.
+        source: PeerId,
+        /// By which request.
+        request: RequestId,
+        /// Which.
+        piece: Piece,
+    },
+    /// Break off with a source; it is left out for the rest of the job.
+    Quarantine {
+        /// Whom.
+        source: PeerId,
+        /// What it did.
+        fault: Fault,
+    },
+    /// All pieces are stored.
+    Complete,
+}
+
+/// What a source did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It sent [`CORRUPT_MAX`] pieces that do not match their hash.
+    #[error("it sent pieces that do not match their hash")]
+    Corrupt,
+    /// It sent a piece that was not asked for.
+    #[error("it sent what was not asked for")]
+    Unasked,
+    /// It sent more bytes than the piece has.
+    #[error("it sent more bytes than a piece has")]
+    Oversent,
+    /// It broke the protocol.
+    #[error("it broke the protocol")]
+    Protocol,
+}
+
+/// A job that fetches one package. Takes about 12 bytes a piece, and a bit a piece for each source.
+#[derive(Debug)]
+pub struct Download {
+    config: Config,
+    rng: fastrand::Rng,
+    pieces: Pieces,
+    sources: BTreeMap<PeerId, Source>,
+    /// Bytes of pieces that are waited for, as a whole each, by each request.
+    asked_bytes: u64,
+    /// Bytes that came and were not needed.
+    duplicate_bytes: u64,
+    /// All that comes.
+    goodput: Goodput,
+    next_request: u64,
+    paused: bool,
+    complete: bool,
+    /// Something happened since the last plan.
+    stale: bool,
+    ticked: Instant,
+    outputs: VecDeque<Output>,
+}
+
+impl Download {
+    /// A job for a package with pieces of these sizes, of which some are stored.
+    ///
+    /// # Panics
+    /// If the set is that of another number of pieces.
+    #[must_use]
+    pub fn new(
+        sizes: impl IntoIterator<Item = u32>,
+        stored: PieceSet,
+        config: Config,
+        rng: fastrand::Rng,
+        now: Instant,
+    ) -> Self {
+        let window_bytes = config.window_bytes.max(PIECE_BYTES.into());
+        let mut download = Self {
+            config: Config { window_bytes, pipeline: config.pipeline.max(2), ..config },
+            rng,
+            pieces: Pieces::new(sizes.into_iter().collect(), stored),
+            sources: BTreeMap::new(),
+            asked_bytes: 0,
+            duplicate_bytes: 0,
+            goodput: Goodput::default(),
+            next_request: 0,
+            paused: false,
+            complete: false,
+            stale: true,
+            ticked: now,
+            outputs: VecDeque::new(),
+        };
+        download.goodput.settle(now, true);
+        download.check_complete();
+        download
+    }
+
+    /// Whether all pieces are stored.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The pieces that are stored.
+    #[must_use]
+    pub const fn stored(&self) -> &PieceSet {
+        self.pieces.stored()
+    }
+
+    /// Bytes asked for, each piece counted as a whole until it is stored or given up; at most
+    /// [`Config::window_bytes`].
+    #[must_use]
+    pub const fn in_flight_bytes(&self) -> u64 {
+        self.asked_bytes + self.pieces.arrived_bytes()
+    }
+
+    /// Takes what happened. What a peer sends cannot make it fail: whatever does not fit is left out or held
+    /// against the peer.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        // What happens most often seldom changes the plan.
+        self.stale |= !matches!(input, Input::Received { .. } | Input::SourceHas { .. });
+        match input {
+            Input::SourceUp { source, have } => self.on_source_up(now, source, have),
+            Input::SourceHas { source, pieces } => self.on_source_has(source, pieces),
+            Input::SourceDown { source } => self.on_source_down(now, source),
+            Input::Received { source, request, piece, bytes } => self.on_received(now, source, request, piece.0, bytes),
+            Input::Ended { source, request, end } => self.on_ended(now, source, request, end),
+            Input::Misbehaved { source } => self.quarantine(now, source, Fault::Protocol),
+            Input::Stored { source, piece } => self.on_stored(source, piece),
+            Input::Corrupt { source, piece } => self.on_corrupt(now, source, piece),
+            Input::StoreFailed { piece } => {
+                self.pieces.on_settled(piece.0, false);
+                self.pause(now);
+            }
+            Input::Pause => self.pause(now),
+            Input::Resume => self.paused = false,
+        }
+    }
+
+    /// Looks at the sources; call it when [`poll_timeout`](Self::poll_timeout) is reached.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.stale = true;
+        let late = now.saturating_duration_since(self.ticked + self.config.tick);
+        self.ticked = now;
+        self.goodput.settle(now, true);
+        let peers: Vec<PeerId> = self.sources.keys().copied().collect();
+        for peer in peers {
+            let Some(source) = self.sources.get_mut(&peer) else { continue };
+            source.goodput.settle(now, source.outstanding > 0);
+            if late > self.config.tick {
+                source.on_held_up(now, late);
+            }
+            if source.backoff.is_some_and(|until| until <= now) {
+                source.backoff = None;
+            }
+            if source.is_stalled(now) {
+                source.back_off(now, Backoff::Stalled, Duration::ZERO, &mut self.rng);
+                self.give_up_all(now, peer);
+            }
+        }
+        self.shed_excess(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.complete {
+            return None;
+        }
+        let tick = (self.asked_bytes > 0).then_some(self.ticked + self.config.tick);
+        self.sources.values().filter_map(|source| source.backoff).chain(tick).min()
+    }
+
+    /// What to do next. `now` is that of the input before.
+    pub fn poll_output(&mut self, now: Instant) -> Option<Output> {
+        if std::mem::take(&mut self.stale) {
+            self.plan(now);
+        }
+        self.outputs.pop_front()
+    }
+
+    fn on_source_up(&mut self, now: Instant, peer: PeerId, have: PieceSet) {
+        let quarantined = self.sources.get(&peer).is_some_and(|source| source.fault.is_some());
+        if quarantined || have.len() != self.pieces.stored().len() {
+            return;
+        }
+        self.on_source_down(now, peer);
+        if self.sources.len() >= SOURCES_MAX {
+            return;
+        }
+        have.iter().for_each(|piece| self.pieces.on_holder(piece, true));
+        self.sources.insert(peer, Source::new(have, RequestId(self.next_request), now));
+    }
+
+    fn on_source_has(&mut self, peer: PeerId, pieces: Range<u32>) {
+        let Some(source) = self.sources.get_mut(&peer).filter(|source| source.fault.is_none()) else { return };
+        for piece in (pieces.start..pieces.end.min(self.pieces.stored().len())).map(Piece) {
+            if source.have.insert(piece) {
+                self.pieces.on_holder(piece, true);
+                self.stale |= self.pieces.pool().contains(piece);
+            }
+        }
+    }
+
+    /// What it sent in part is lost; that it was left out is remembered.
+    fn on_source_down(&mut self, now: Instant, peer: PeerId) {
+        self.give_up_all(now, peer);
+        if let Some(source) = self.sources.get_mut(&peer) {
+            std::mem::replace(&mut source.have, PieceSet::empty(0))
+                .iter()
+                .for_each(|piece| self.pieces.on_holder(piece, false));
+            if source.fault.is_none() {
+                self.sources.remove(&peer);
+            }
+        }
+    }
+
+    fn on_received(&mut self, now: Instant, peer: PeerId, request: RequestId, piece: u32, bytes: u32) {
+        // A source that is gone or left out may have sent this before it knew.
+        let Some(source) = self.sources.get_mut(&peer).filter(|source| source.fault.is_none()) else { return };
+        let Some(slot) = source.slots.get_mut(&(request, piece)) else {
+            if request < source.since {
+                return;
+            }
+            return self.quarantine(now, peer, Fault::Unasked);
+        };
+        let size = self.pieces.size(piece);
+        let got = slot.got.saturating_add(bytes);
+        if got > size {
+            return self.quarantine(now, peer, Fault::Oversent);
+        }
+        slot.got = got;
+        let given_up = slot.given_up;
+        source.on_heard(now, bytes);
+        self.goodput.add(bytes);
+        if given_up {
+            self.duplicate_bytes += u64::from(bytes);
+        } else {
+            source.on_less_outstanding(now, bytes);
+        }
+        if got == size {
+            source.slots.remove(&(request, piece));
+            source.on_piece();
+            self.stale = true;
+            self.on_piece(now, peer, request, piece, given_up);
+        }
+    }
+
+    /// A piece came as a whole.
+    fn on_piece(&mut self, now: Instant, source: PeerId, request: RequestId, number: u32, given_up: bool) {
+        let piece = Piece(number);
+        let bytes = u64::from(self.pieces.size(number));
+        if !given_up {
+            self.asked_bytes -= bytes;
+        }
+        let needed = !self.pieces.is_here(number) && self.in_flight_bytes() + bytes <= self.config.window_bytes;
+        if needed {
+            self.pieces.on_arrived(number);
+            self.outputs.push_back(Output::Store { source, request, piece });
+        } else {
+            self.outputs.push_back(Output::Discard { source, request, piece });
+        }
+        if !given_up {
+            self.pieces.on_request_over(number);
+        }
+        if given_up && needed {
+            // It was counted as a duplicate while it came.
+            self.duplicate_bytes -= bytes;
+        }
+        if needed && self.pieces.requests(number) > 0 {
+            self.give_up_others(now, number);
+        }
+    }
+
+    fn on_ended(&mut self, now: Instant, peer: PeerId, request: RequestId, end: End) {
+        let Some(source) = self.sources.get_mut(&peer).filter(|source| source.fault.is_none()) else { return };
+        let slots: Vec<(u32, Slot)> = {
+            let slots = source.slots.range((request, 0)..=(request, u32::MAX));
+            slots.map(|(&(_, piece), slot)| (piece, *slot)).collect()
+        };
+        for (piece, slot) in slots {
+            if !slot.given_up {
+                self.give_up(now, peer, request, piece);
+            }
+            let Some(source) = self.sources.get_mut(&peer) else { return };
+            source.slots.remove(&(request, piece));
+            if end == End::Sent && !slot.given_up && source.have.remove(Piece(piece)) {
+                self.pieces.on_holder(Piece(piece), false);
+            }
+        }
+        if let (End::Busy(after), Some(source)) = (end, self.sources.get_mut(&peer))
+            && source.backoff.is_none()
+        {
+            source.back_off(now, Backoff::Busy, after, &mut self.rng);
+        }
+    }
+
+    fn on_stored(&mut self, source: PeerId, piece: Piece) {
+        if self.pieces.on_settled(piece.0, true) {
+            if let Some(source) = self.sources.get_mut(&source) {
+                source.stored_bytes += u64::from(self.pieces.size(piece.0));
+            }
+            self.check_complete();
+        }
+    }
+
+    fn on_corrupt(&mut self, now: Instant, peer: PeerId, piece: Piece) {
+        self.pieces.on_settled(piece.0, false);
+        let Some(source) = self.sources.get_mut(&peer) else { return };
+        source.corrupt += 1;
+        if source.corrupt >= CORRUPT_MAX {
+            self.quarantine(now, peer, Fault::Corrupt);
+        } else if source.have.remove(piece) {
+            self.pieces.on_holder(piece, false);
+        }
+    }
+
+    fn check_complete(&mut self) {
+        if self.pieces.stored().is_full() && !std::mem::replace(&mut self.complete, true) {
+            self.outputs.push_back(Output::Complete);
+        }
+    }
+
+    fn pause(&mut self, now: Instant) {
+        self.paused = true;
+        let peers: Vec<PeerId> = self.sources.keys().copied().collect();
+        peers.into_iter().for_each(|peer| self.give_up_all(now, peer));
+    }
+
+    fn quarantine(&mut self, now: Instant, peer: PeerId, fault: Fault) {
+        let Some(source) = self.sources.get_mut(&peer).filter(|source| source.fault.is_none()) else { return };
+        source.fault = Some(fault);
+        self.stale = true;
+        self.on_source_down(now, peer);
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.slots = BTreeMap::new();
+            source.backoff = None;
+        }
+        self.outputs.push_back(Output::Quarantine { source: peer, fault });
+    }
+
+    /// Checks that the counts are those of what is counted.
+    #[cfg(test)]
+    pub(crate) fn assert_invariants(&self) {
+        let waited_for = || self.sources.values().flat_map(Source::waited_for);
+        let asked: u64 = waited_for().map(|(_, piece, _)| u64::from(self.pieces.size(piece))).sum();
+        assert_eq!(self.asked_bytes, asked, "bytes asked for are those of the pieces waited for");
+        assert!(self.in_flight_bytes() <= self.config.window_bytes, "what is asked for fits the window");
+        for source in self.sources.values() {
+            let outstanding = source.waited_for().map(|(_, piece, got)| u64::from(self.pieces.size(piece) - got));
+            assert_eq!(source.outstanding, outstanding.sum::<u64>(), "each source's count is its own");
+            assert!(source.fault.is_none() || source.slots.is_empty(), "nothing is asked of who is left out");
+        }
+        for (_, piece, _) in waited_for() {
+            assert!(!self.pieces.is_here(piece), "nothing is asked for that is here");
+            assert!((1..=2).contains(&self.pieces.requests(piece)), "at most two are asked for a piece");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+mod faults;
+mod random;
+mod sim;
+mod speed;
