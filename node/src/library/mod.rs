@@ -9,9 +9,14 @@
 
 pub mod bitfield;
 pub mod download;
+pub mod journal;
 pub mod manifest;
 pub mod path;
 pub mod piece;
 pub mod push;
+pub mod scan;
 pub mod sentinel;
 pub mod serve;
+pub mod store;
+pub mod transaction;
+pub mod unpack;

@@ -41,6 +41,7 @@ pub struct Builder {
     pub(crate) root_slots: u16,
     pub(crate) max_depth: u8,
     pub(crate) max_links: u16,
+    pub(crate) library: Vec<PathBuf>,
 }
 
 impl Builder {
@@ -122,6 +123,14 @@ impl Builder {
         self
     }
 
+    /// A folder to share, whose sub-folders are packages; may be given several times. The first takes what is
+    /// fetched.
+    #[must_use]
+    pub fn library(mut self, path: impl Into<PathBuf>) -> Self {
+        self.library.push(path.into());
+        self
+    }
+
     /// Starts the node.
     ///
     /// # Errors
@@ -164,7 +173,7 @@ impl Builder {
         let (requests, from_users) = mpsc::channel(REQUESTS);
         let (events, _) = broadcast::channel(EVENTS);
         let incoming = Arc::<Incoming>::default();
-        let node = Node::new(mesh.me(), requests, events.downgrade(), Arc::clone(&incoming));
+        let node = Node::new(mesh.me(), requests, events.downgrade(), Arc::clone(&incoming), None);
         tokio::spawn(core::run(Parts {
             mesh,
             host,
@@ -208,6 +217,7 @@ impl Default for Builder {
             max_depth: mesh.tree.max_depth,
             max_links: u16::try_from(mesh.connector.max_links).expect("the default is small"),
             mesh: mesh.mesh,
+            library: Vec::new(),
         }
     }
 }

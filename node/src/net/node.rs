@@ -12,6 +12,7 @@ use tokio::{
 use super::{
     builder::Builder,
     core::Request,
+    library::Library,
     line::Line,
     streams::{
         Peer, StreamHandle,
@@ -34,6 +35,7 @@ pub struct Node {
     /// Weak, so that streams of events end with the node and not with the last handle.
     events: broadcast::WeakSender<EventView>,
     incoming: Arc<Incoming>,
+    library: Option<Library>,
 }
 
 impl Node {
@@ -42,8 +44,9 @@ impl Node {
         requests: mpsc::Sender<Request>,
         events: broadcast::WeakSender<EventView>,
         incoming: Arc<Incoming>,
+        library: Option<Library>,
     ) -> Self {
-        Self { me, requests, events, incoming }
+        Self { me, requests, events, incoming, library }
     }
 
     /// Starts describing a node.
@@ -135,6 +138,12 @@ impl Node {
     /// [`NodeError::TooManyTracks`], [`NodeError::Shutdown`].
     pub async fn subscribe(&self, track: TrackName, options: SubscribeOptions) -> Result<Subscriber, NodeError> {
         self.ask(|reply| Request::Subscribe(track, options.from, reply)).await?
+    }
+
+    /// The library of this node; `None` if it shares no folder.
+    #[must_use]
+    pub fn library(&self) -> Option<Library> {
+        self.library.clone()
     }
 
     /// Another peer of the mesh, to open streams to.

@@ -399,6 +399,28 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A job of the library has begun, gone on or ended.
+    LibraryJob {
+        /// The job.
+        id: u64,
+        /// As in [`library::JobView`].
+        kind: String,
+        /// The title's name.
+        name: String,
+        /// As in [`library::JobView`].
+        state: String,
+        /// As in [`library::JobView`].
+        phase: String,
+        /// Bytes done.
+        bytes: u64,
+        /// Bytes in all; 0 while unknown.
+        bytes_total: u64,
+    },
+    /// What this node or a peer offers has changed.
+    LibraryChanged {
+        /// Packages in the whole mesh, each counted once.
+        packages: u64,
+    },
     /// The reader of events was too slow and missed some.
     Missed {
         /// How many.
@@ -427,6 +449,8 @@ impl Event {
             Self::OriginChanged { .. } => "origin_changed",
             Self::Gap { .. } => "gap",
             Self::BootstrapFailed { .. } => "bootstrap_failed",
+            Self::LibraryJob { .. } => "library_job",
+            Self::LibraryChanged { .. } => "library_changed",
             Self::Missed { .. } => "missed",
         }
     }

@@ -45,6 +45,8 @@ fn sentence(event: &Event) -> String {
             format!("{track}: {} objects are missing, from id {from}", to.saturating_sub(*from))
         }
         Event::BootstrapFailed { address, reason } => format!("cannot reach {address}: {reason}; trying again"),
+        Event::LibraryJob { id, kind, name, state, phase, .. } => format!("job {id}: {kind} {name}: {state}, {phase}"),
+        Event::LibraryChanged { packages } => format!("the mesh offers {packages} packages"),
         Event::Missed { events } => format!("{events} events were missed here: this reader is too slow"),
     }
 }

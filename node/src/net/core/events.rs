@@ -107,6 +107,10 @@ pub(super) fn log(event: &Event) {
         Event::BootstrapFailed { address, reason } => {
             tracing::warn!(address, reason, "cannot reach the bootstrap address; trying again");
         }
+        Event::LibraryJob { id, kind, name, state, phase, .. } => {
+            tracing::debug!(id, kind, name, state, phase, "library job");
+        }
+        Event::LibraryChanged { packages } => tracing::debug!(packages, "library changed"),
         Event::Missed { .. } => {}
     }
 }

@@ -1,0 +1,122 @@
+//! Why something about the library failed.
+
+use crate::{
+    library::{store::StoreError, transaction::TransactionError},
+    views::ErrorView,
+};
+
+/// A request about the library was refused, or a job failed. [`code`](Self::code) is stable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LibraryError {
+    /// Nobody offers such a package, or there is no such job.
+    #[error("{0}")]
+    NotFound(String),
+    /// The selector means several packages; name one of these.
+    #[error("{selector:?} means several packages: {}", .choices.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        selector: String,
+        /// What it may mean.
+        choices: Vec<String>,
+    },
+    /// Another operation on the package runs, or too many run.
+    #[error("{0}")]
+    Busy(String),
+    /// Nobody that has the package can be reached.
+    #[error("no peer that has {0} can be reached")]
+    NoSource(String),
+    /// The disk is full. What was fetched stays.
+    #[error("{0}")]
+    DiskFull(String),
+    /// Nothing of the package is installed.
+    #[error("{0} is not installed")]
+    NotInstalled(String),
+    /// The package is not valid, or cannot be unpacked.
+    #[error("{0}")]
+    BadPackage(String),
+    /// What is there was not put there by this library, which leaves it alone.
+    #[error("{0}")]
+    NotOwned(String),
+    /// The folder cannot be shared.
+    #[error("{0}")]
+    BadRoot(String),
+    /// The disk fails.
+    #[error("{0}")]
+    Io(String),
+    /// It was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// The node has stopped.
+    #[error("the library has stopped")]
+    Unavailable,
+}
+
+impl LibraryError {
+    /// A stable word.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "not_found",
+            Self::Ambiguous { .. } => "ambiguous",
+            Self::Busy(_) => "busy",
+            Self::NoSource(_) => "no_source",
+            Self::DiskFull(_) => "disk_full",
+            Self::NotInstalled(_) => "not_installed",
+            Self::BadPackage(_) => "bad_package",
+            Self::NotOwned(_) => "not_owned",
+            Self::BadRoot(_) => "bad_root",
+            Self::Io(_) => "io",
+            Self::Cancelled => "cancelled",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// What to do about it, if that is known.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotFound(_) => Some("banyan library list shows what there is"),
+            Self::Ambiguous { .. } => Some("give NAME@VERSION, or the package's id"),
+            Self::Busy(_) => Some("wait for it, or cancel it: banyan library jobs"),
+            Self::NoSource(_) => Some("it goes on when a peer that has it is back"),
+            Self::DiskFull(_) => Some("make room and ask for the package again: what was fetched stays"),
+            Self::NotOwned(_) => Some("move the folder away and try again"),
+            _ => None,
+        }
+    }
+
+    /// As the API answers it.
+    #[must_use]
+    pub fn view(&self) -> ErrorView {
+        let details = Default::default();
+        ErrorView { code: self.code().into(), message: self.to_string(), hint: self.hint().map(Into::into), details }
+    }
+}
+
+impl From<StoreError> for LibraryError {
+    fn from(error: StoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            StoreError::Full(_) => Self::DiskFull(text),
+            _ => Self::Io(text),
+        }
+    }
+}
+
+impl From<TransactionError> for LibraryError {
+    fn from(error: TransactionError) -> Self {
+        use TransactionError as E;
+        let text = error.to_string();
+        match error {
+            E::Busy { .. } | E::OtherDownload { .. } => Self::Busy(text),
+            E::NoPackage(_) => Self::NotFound(text),
+            E::NotInstalled(name) => Self::NotInstalled(name),
+            E::NotOwned(_) => Self::NotOwned(text),
+            E::Cancelled => Self::Cancelled,
+            E::Store(error) => error.into(),
+            E::Broken => Self::Io(text),
+            _ => Self::BadPackage(text),
+        }
+    }
+}
