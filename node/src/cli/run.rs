@@ -98,6 +98,7 @@ fn builder(args: &Run) -> Outcome<Builder> {
         builder = builder.label(label.clone());
     }
     builder = args.listen.iter().fold(builder, |builder, address| builder.listen(address));
+    builder = args.library.iter().fold(builder, |builder, path| builder.library(path));
     builder = args.bootstrap.iter().fold(builder, |builder, address| builder.bootstrap(address));
     if let Some(capacity) = args.capacity {
         builder = builder.capacity(capacity);
