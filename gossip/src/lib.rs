@@ -31,5 +31,5 @@ pub use keys::{Ed25519Keys, Keys, Signed};
 pub use message::Message;
 pub use name::{Label, MeshName, TrackName};
 pub use own_row::RowBody;
-pub use row::{Presence, RelayPolicy, Role, Row, TrackEntry};
+pub use row::{LibraryDigest, Presence, RelayPolicy, Role, Row, TrackEntry};
 pub use suspicion::SuspicionConfig;

@@ -84,11 +84,11 @@ lines_of() { wc -l <"$work/out$1"; }
 has_lines() { (($(lines_of "$1") >= $2)); }
 knows_all() { [[ $(ask "$1" peers 2>/dev/null | jq '[.data.peers[] | select(.state == "alive")] | length') == $((${#hosts[@]} - 1)) ]]; }
 all_attached() { [[ $(ask 1 tree feed 2>/dev/null | jq '[.data.nodes[] | select(.attached)] | length') == "${#hosts[@]}" ]]; }
-goes_on() { # every host but $1 gets another 20 lines
+goes_on() { # every host but $1 gets another 10 lines
     local cut=$1 host
     for host in "${hosts[@]}"; do
         [[ $host == 1 || $host == "$cut" ]] && continue
-        wait_for 15 "host $host to go on receiving" has_lines "$host" $(($(lines_of "$host") + 20))
+        wait_for 15 "host $host to go on receiving" has_lines "$host" $(($(lines_of "$host") + 10))
     done
 }
 
@@ -103,7 +103,7 @@ for host in "${hosts[@]:1}"; do subscribe "$host"; done
 (for ((i = 0; i < 100000; i++)); do
     [[ -e $work/stop ]] && break
     printf 'line %d %s\n' "$i" "$RANDOM"
-    sleep 0.05
+    sleep 0.1
 done | tee "$work/sent" | inside 1 "$banyan" publish feed --socket "$work/h1.sock" --framing lines --mode reliable) \
     >"$work/publish.log" 2>&1 &
 publish_pid=$!
@@ -120,21 +120,21 @@ goes_on "$relay"
 say "the stream went on without it"
 before=$(lines_of "$relay")
 ip -n "$tag-lan" link set "port$relay" up
-wait_for 30 "host $relay to receive again" has_lines "$relay" $((before + 20))
+wait_for 30 "host $relay to receive again" has_lines "$relay" $((before + 10))
 wait_for 30 "everyone to be attached again" all_attached
 say "h$relay is back and has caught up"
 
 ip -n "$tag-lan" link set cable down
 say "cut the segment in two: h1 h2 h3 | h4 h5 h6"
-# Long enough for each half to declare the other dead, short enough for the rings.
-meanwhile=$(($(lines_of 2) + 140))
+# Long enough for each half to declare the other dead, and a third of what the rings hold.
+meanwhile=$(($(lines_of 2) + 70))
 for host in 2 3; do
     wait_for 20 "host $host to go on receiving" has_lines "$host" "$meanwhile"
 done
 left_alone=$(lines_of 4)
 ip -n "$tag-lan" link set cable up
 for host in 4 5 6; do
-    wait_for 30 "host $host to receive again" has_lines "$host" $((left_alone + 160))
+    wait_for 30 "host $host to receive again" has_lines "$host" $((left_alone + 80))
 done
 wait_for 30 "one tree again" all_attached
 say "healed into one tree"

@@ -148,6 +148,10 @@ impl From<BuildError> for Failure {
             BuildError::Address { .. } => {
                 Self::usage(message, "write /ip4/10.0.0.7/tcp/4001 or, to bootstrap, host:port")
             }
+            BuildError::Library { ref reason, .. } if reason.contains("has it open") => {
+                Self::new(Exit::Conflict, message, "stop the node that shares it, or choose another folder")
+            }
+            BuildError::Library { .. } => Self::usage(message, "choose a folder that is there and yours to write"),
             BuildError::Listen { ref reason, .. } => {
                 let reason = reason.to_lowercase();
                 if reason.contains("in use") {

@@ -5,9 +5,14 @@
 //! 1 MiB, which are subtrees of the file's BLAKE3 hash: a piece is checked on its own, and the pieces' hashes
 //! are checked against the file's. [`path`] says which names a file may have.
 //!
+//! Each node says in its [`catalog`] what it offers, and everybody merges the catalogs of all. A [`download`] asks
+//! many sources at once for what is missing, [`serve`] shares the uplink among those that ask, and [`push`] hands
+//! different pieces to different peers, so that a package leaves its source about once however many get it.
+//!
 //! Nothing here does IO or looks at a clock.
 
 pub mod bitfield;
+pub mod catalog;
 pub mod download;
 pub mod journal;
 pub mod manifest;
@@ -20,3 +25,4 @@ pub mod serve;
 pub mod store;
 pub mod transaction;
 pub mod unpack;
+pub mod wire;

@@ -101,3 +101,6 @@ impl Offers {
         Some((*id, first.0..end))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -205,9 +205,10 @@ impl Serve {
         self.bytes -= bytes;
     }
 
-    /// Whether the way to a peer takes more now.
+    /// Whether the way to a peer takes more now. That is forgotten while nothing waits for the peer, so there can
+    /// be one output for a peer that is not ready.
     pub fn handle_ready(&mut self, peer: PeerId, ready: bool) {
-        if let Some(queue) = self.peers.get_mut(&peer) {
+        if let Some(queue) = self.peers.get_mut(&peer).filter(|queue| !queue.requests.is_empty()) {
             queue.blocked = !ready;
             self.wake(peer);
         }
@@ -232,7 +233,7 @@ impl Serve {
             let queue = peers.get_mut(&peer)?;
             let bytes = queue.next_bytes();
             queue.in_ring = bytes.is_some();
-            if queue.requests.is_empty() && !queue.blocked {
+            if queue.requests.is_empty() {
                 peers.remove(&peer);
             }
             bytes.map(|bytes| bytes as usize)
@@ -267,3 +268,6 @@ impl Serve {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

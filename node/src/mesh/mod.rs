@@ -30,7 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{Gossip, Keys, LocalPeer, PeerId, RowBody, TrackName, table::PeerTable};
+use banyan_gossip::{Gossip, Keys, LibraryDigest, LocalPeer, PeerId, RowBody, TrackName, table::PeerTable};
 use banyan_tree::{Context, SlotPool, Tree};
 
 use connector::Connector;
@@ -67,6 +67,8 @@ pub struct Mesh {
     why_closed: BTreeMap<PeerId, &'static str>,
     table_seen: u64,
     row_changed: bool,
+    /// What this node offers.
+    library: Option<LibraryDigest>,
     /// Free slots as the own row says.
     free_told: u16,
     askers: Askers,
@@ -107,6 +109,7 @@ impl Mesh {
             why_closed: BTreeMap::new(),
             table_seen: 0,
             row_changed: true,
+            library: None,
             free_told: capacity,
             askers: Askers::new(now),
             leaving: None,
@@ -471,7 +474,7 @@ impl Mesh {
             free: self.slots.free(),
             relay: self.config.relay,
             tracks: self.trees.iter().filter_map(|(track, tree)| Some((track.clone(), tree.entry()?))).collect(),
-            library: None,
+            library: self.library.clone(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use banyan_gossip::{PeerId, Role, TrackEntry, TrackName, row::TRACKS_BUDGET_BYTES};
+use banyan_gossip::{LibraryDigest, PeerId, Role, TrackEntry, TrackName, row::TRACKS_BUDGET_BYTES};
 use banyan_tree::Tree;
 
 use super::{CAPACITY_CEILING, Control, Mesh, Output, RequestError, connector::Dial};
@@ -102,6 +102,13 @@ impl Mesh {
         self.slots.set_capacity(capacity.min(CAPACITY_CEILING));
         self.row_changed = true;
         self.all_trees(now, || banyan_tree::Input::CapacityChanged);
+        self.settle(now);
+    }
+
+    /// Says what this node offers in its library.
+    pub fn set_library(&mut self, now: Instant, library: Option<LibraryDigest>) {
+        self.row_changed |= self.library != library;
+        self.library = library;
         self.settle(now);
     }
 

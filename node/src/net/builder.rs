@@ -10,11 +10,13 @@ use super::{
     core::{self, Parts},
     data_dir::{DataDir, Identity},
     host::{self, HostConfig, HostError, Limits, Multiaddr},
+    library::{Library, port::Port},
     node::Node,
     streams::session::Incoming,
     types::BuildError,
 };
 use crate::{
+    library::catalog::AllowList,
     mesh::{self, Mesh},
     relay::TrackConfig,
 };
@@ -42,6 +44,7 @@ pub struct Builder {
     pub(crate) max_depth: u8,
     pub(crate) max_links: u16,
     pub(crate) library: Vec<PathBuf>,
+    pub(crate) library_allow: AllowList,
 }
 
 impl Builder {
@@ -131,6 +134,13 @@ impl Builder {
         self
     }
 
+    /// Which packages others may know of and fetch (D3). Default: all.
+    #[must_use]
+    pub fn library_allow(mut self, allow: AllowList) -> Self {
+        self.library_allow = allow;
+        self
+    }
+
     /// Starts the node.
     ///
     /// # Errors
@@ -173,7 +183,15 @@ impl Builder {
         let (requests, from_users) = mpsc::channel(REQUESTS);
         let (events, _) = broadcast::channel(EVENTS);
         let incoming = Arc::<Incoming>::default();
-        let node = Node::new(mesh.me(), requests, events.downgrade(), Arc::clone(&incoming), None);
+        let (library, door) = match self.library.is_empty() {
+            true => (None, None),
+            false => {
+                let port = Port::new(requests.downgrade(), host.clone());
+                let (library, door) = Library::start(mesh.me(), port, &self.library, self.library_allow).await?;
+                (Some(library), Some(door))
+            }
+        };
+        let node = Node::new(mesh.me(), requests, events.downgrade(), Arc::clone(&incoming), library);
         tokio::spawn(core::run(Parts {
             mesh,
             host,
@@ -185,6 +203,7 @@ impl Builder {
             hello,
             track_config: TrackConfig::default(),
             incoming,
+            library: door,
         }));
         Ok(node)
     }
@@ -218,6 +237,7 @@ impl Default for Builder {
             max_links: u16::try_from(mesh.connector.max_links).expect("the default is small"),
             mesh: mesh.mesh,
             library: Vec::new(),
+            library_allow: AllowList::default(),
         }
     }
 }

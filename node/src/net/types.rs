@@ -104,6 +104,14 @@ pub enum BuildError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A folder cannot be shared as a library.
+    #[error("library {}: {reason}", .path.display())]
+    Library {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No listener could be opened.
     #[error("cannot listen on {address}: {reason}")]
     Listen {

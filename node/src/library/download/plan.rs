@@ -33,9 +33,8 @@ impl Download {
         for (peer, target) in self.room() {
             // A source is asked when a span is due, not for each piece.
             while self.sources[&peer].outstanding < target && self.sources[&peer].is_ready() {
-                let asked = self.ask(now, peer, target);
-                let end = self.pieces.pool().is_empty();
-                if !asked && !self.take_over(now, peer) && !(end && self.repeat(now, peer)) {
+                let asked = self.ask(now, peer, target) || self.take_over(now, peer);
+                if !asked && !self.repeat(now, peer) {
                     break;
                 }
             }
@@ -101,8 +100,11 @@ impl Download {
         true
     }
 
-    /// Asks a second source for a piece that the first has begun but would bring much later.
+    /// At the end, asks a second source for a piece that the first has begun but would bring much later.
     fn repeat(&mut self, now: Instant, second: PeerId) -> bool {
+        if !self.pieces.pool().is_empty() {
+            return false;
+        }
         let prey = |source: PeerId, slow: &Source, have: &PieceSet| {
             let (request, piece, got) = slow.waited_for().find(|(_, piece, _)| self.can_take(have, *piece))?;
             let time = slow.goodput.time(u64::from(self.pieces.size(piece) - got))?;

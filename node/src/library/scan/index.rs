@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, ops::Bound};
 use serde_bytes::ByteBuf;
 
 use crate::library::{
+    manifest::{FileEntry, Manifest},
     piece::{FileHashes, Hash},
-    store::{Metadata, Store, StoreError, read_all, replace_file},
+    store::{Metadata, Store, StoreError, path_of, read_all, replace_file},
 };
 
 /// Largest index that is read or written, in bytes; a file takes about 150 and 32 for each MiB.
@@ -59,6 +60,21 @@ impl Index {
         }
         let (modified_ns, inode) = (metadata.modified_ns, metadata.inode);
         self.files.insert(path.to_owned(), Known { modified_ns, inode, hashes: hashes.clone() });
+    }
+
+    /// Takes over what a package's manifest says of the files in `dir`, which were written as it says.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn learn<S: Store>(&mut self, store: &S, dir: &str, manifest: &Manifest) -> Result<(), StoreError> {
+        for FileEntry { path, size, root, pieces, .. } in manifest.files() {
+            let path = path_of(dir, path.as_str());
+            if let Some(Metadata { modified_ns, inode, .. }) = store.metadata(&path)?.filter(|now| now.size == *size) {
+                let hashes = FileHashes { size: *size, root: *root, pieces: pieces.clone() };
+                self.files.insert(path, Known { modified_ns, inode, hashes });
+            }
+        }
+        Ok(())
     }
 
     /// Forgets files in a folder, given by their path from there. Forget a whole folder by `|_| false`.

@@ -164,6 +164,25 @@ impl SimStore {
         Self(Arc::new(Mutex::new(disk)))
     }
 
+    /// A hash of all that is seen.
+    pub(crate) fn image(&self) -> [u8; 32] {
+        let disk = self.disk();
+        let mut hasher = blake3::Hasher::new();
+        let mut rest = vec![(String::new(), ROOT)];
+        while let Some((path, inode)) = rest.pop() {
+            hasher.update(path.as_bytes()).update(&[0]);
+            match &disk.nodes[&inode] {
+                Node::File { live, .. } => {
+                    hasher.update(&[1, live.executable.into()]).update(blake3::hash(&live.bytes).as_bytes());
+                }
+                Node::Dir { live, .. } => {
+                    rest.extend(live.iter().map(|(name, inode)| (format!("{path}/{name}"), *inode)));
+                }
+            }
+        }
+        hasher.finalize().into()
+    }
+
     /// Makes all durable.
     pub(crate) fn settle(&self) {
         self.disk().lose_power(Keep::All);

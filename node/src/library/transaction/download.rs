@@ -108,6 +108,13 @@ impl<S: Store> Library<S> {
         Ok(read_all(&self.store, &work.manifest(), MANIFEST_BYTES_MAX as u64)?)
     }
 
+    /// Where a download keeps a file of the package until that is put in place.
+    #[must_use]
+    pub fn staged(&self, name: &str, file: &FileEntry) -> String {
+        let fresh = Work::new(Area::Get, name).fresh();
+        path_of(&fresh, if self.is_sentinel(file) { layout::SENTINEL_STAGED } else { file.path.as_str() })
+    }
+
     fn is_sentinel(&self, file: &FileEntry) -> bool {
         file.path.as_str() == self.sentinel
     }
@@ -259,9 +266,7 @@ impl<S: Store> Download<S> {
 
     /// Where a file lies until the package is put in place.
     fn staged(&self, file: usize) -> String {
-        let entry = &self.manifest.files()[file];
-        let is_sentinel = self.claim.library.is_sentinel(entry);
-        path_of(&self.work.fresh(), if is_sentinel { layout::SENTINEL_STAGED } else { entry.path.as_str() })
+        self.claim.library.staged(&self.work.name, &self.manifest.files()[file])
     }
 
     /// Makes the files as far as they are missing, and reads the journal.

@@ -62,6 +62,7 @@ impl Core {
             HostEvent::LinkClosed { peer, connection } => self.on_link_closed(peer, connection),
             HostEvent::Data { peer, stream } => self.read_opening(peer, stream),
             HostEvent::Streams { peer, stream } => self.on_streams_stream(peer, stream),
+            HostEvent::Library { peer, stream } => self.on_library_stream(peer, stream),
             HostEvent::DialFailed { dial, reason, .. } => self.on_dial_failed(dial, &reason),
             HostEvent::Discovered { peer, addresses } | HostEvent::Found { peer, addresses, .. } => {
                 let addresses = addresses.iter().map(ToString::to_string).collect();
@@ -102,7 +103,7 @@ impl Core {
             Some(DialFor::Peer(peer)) => {
                 tracing::debug!(%peer, %reason, "dial failed");
                 if !self.links.contains_key(&peer) {
-                    self.on_streams_link_down(&peer);
+                    self.on_bulk_link_down(&peer);
                 }
                 let unreachable = matches!(reason, DialFailure::Unreachable(_) | DialFailure::TimedOut);
                 self.mesh.handle_input(now, mesh::Input::DialFailed { peer, unreachable });
@@ -167,7 +168,7 @@ impl Core {
             }
             self.links.remove(&peer);
             if reborn {
-                self.on_streams_link_down(&peer);
+                self.on_bulk_link_down(&peer);
                 self.mesh.handle_input(now, mesh::Input::LinkDown { peer });
             }
         }
@@ -175,6 +176,7 @@ impl Core {
         self.links.insert(peer, LinkHandle { connection, session, outbox, activity });
         self.mesh.handle_input(now, mesh::Input::LinkUp { peer, dialer, bootstrap });
         self.on_streams_link_up(peer);
+        self.on_library_link_up(peer);
         let row = self.mesh.table().row(&peer).map(|row| row.addresses.clone()).unwrap_or_default();
         self.host.add_known(peer, row.iter().filter_map(|address| address.parse().ok()).collect());
     }
@@ -218,7 +220,7 @@ impl Core {
     fn on_link_closed(&mut self, peer: PeerId, connection: ConnectionId) {
         if self.links.get(&peer).is_some_and(|link| link.connection == connection) {
             self.links.remove(&peer);
-            self.on_streams_link_down(&peer);
+            self.on_bulk_link_down(&peer);
             self.mesh.handle_input(Instant::now(), mesh::Input::LinkDown { peer });
         }
     }

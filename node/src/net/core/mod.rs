@@ -6,6 +6,7 @@
 //! it); for anything else the link is closed (C9).
 
 mod events;
+mod library;
 mod links;
 mod spares;
 mod streams;
@@ -27,6 +28,7 @@ use super::{
     control::{FromLink, Hello},
     data_dir::DataDir,
     host::{Host, HostEvent, Multiaddr, Stream},
+    library::port::{Door, LibraryRequest},
     node::Publisher,
     streams::{session::Incoming, task::SessionId},
     subscriber::Subscriber,
@@ -37,6 +39,7 @@ use crate::{
     relay::{Mode, Opening, TrackConfig},
     views::{Event, EventView, OffloadView, Peers, Status, Tracks, TreeView},
 };
+use library::LibraryLinks;
 use links::{LinkHandle, Setup};
 use spares::Spares;
 use streams::{SessionReply, Sessions};
@@ -55,6 +58,8 @@ pub(crate) enum Request {
     SetCapacity(u16, oneshot::Sender<()>),
     /// The session that carries streams to a peer.
     Session(PeerId, SessionReply),
+    /// What the library needs of the mesh.
+    Library(LibraryRequest),
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -97,6 +102,7 @@ pub(crate) struct Parts {
     pub(crate) hello: Hello,
     pub(crate) track_config: TrackConfig,
     pub(crate) incoming: Arc<Incoming>,
+    pub(crate) library: Option<Door>,
 }
 
 /// Messages from links that wait to be handled; beyond it their readers wait, and so do the peers.
@@ -128,6 +134,7 @@ pub(crate) struct Core {
     /// One clone lives with each stream of a child on which nothing was said yet.
     unopened: Arc<()>,
     sessions: Sessions,
+    library: LibraryLinks,
     events: broadcast::Sender<EventView>,
     event_seq: u64,
     inbox: mpsc::Sender<FromLink>,
@@ -149,6 +156,7 @@ pub(crate) async fn run(parts: Parts) {
         hello,
         track_config,
         incoming,
+        library,
     } = parts;
     let (inbox, mut from_links) = mpsc::channel(INBOX_MESSAGES);
     let (tasks, mut from_tasks) = mpsc::channel(INBOX_MESSAGES);
@@ -169,6 +177,7 @@ pub(crate) async fn run(parts: Parts) {
         spares: Spares::default(),
         unopened: Arc::new(()),
         sessions: Sessions::new(incoming),
+        library: LibraryLinks::new(library),
         events,
         event_seq: 0,
         inbox,
@@ -263,6 +272,7 @@ impl Core {
                 let _ = reply.send(());
             }
             Request::Session(peer, reply) => self.on_session_request(peer, reply),
+            Request::Library(request) => self.on_library_request(request),
             Request::Shutdown(reply) => {
                 self.shutdown.push(reply);
                 self.close_tracks();
@@ -333,6 +343,7 @@ impl Core {
 
     async fn finish(mut self) {
         self.close_tracks();
+        self.library.stop().await;
         self.links.clear();
         tokio::time::sleep(GOODBYE).await;
         self.close_sessions();

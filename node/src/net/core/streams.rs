@@ -104,7 +104,7 @@ impl Core {
             return;
         }
         if peer == self.mesh.me() || !self.mesh.hold_link(now, peer) {
-            self.mesh.let_go(&peer);
+            self.let_go(&peer);
             let _ = reply.send(Err(OpenError::NotConnected));
             return;
         }
@@ -241,8 +241,12 @@ impl Core {
 
     /// The link is gone, or could not be had.
     pub(super) fn on_streams_link_down(&mut self, peer: &PeerId) {
-        self.mesh.let_go(peer);
         self.sessions.peers.remove(peer);
+    }
+
+    /// Whether typed streams need the link.
+    pub(super) fn streams_need_link(&self, peer: &PeerId) -> bool {
+        self.sessions.peers.get(peer).is_some_and(PeerStreams::is_needed)
     }
 
     /// Sees which links are needed.
@@ -255,7 +259,7 @@ impl Core {
             if needed {
                 self.mesh.hold_link(now, peer);
             } else {
-                self.mesh.let_go(&peer);
+                self.let_go(&peer);
             }
         }
         // What waited for a link for a whole tick waits in vain.

@@ -51,6 +51,7 @@ impl Behaviour {
             control: protocol(config, "control/1"),
             data: protocol(config, "data/1"),
             streams: protocol(config, "streams/1"),
+            library: protocol(config, "library/1"),
         };
         let identify = identify::Config::new(identify_version(config), identity.public())
             .with_agent_version(concat!("banyan/", env!("CARGO_PKG_VERSION")).into())

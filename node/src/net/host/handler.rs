@@ -27,6 +27,8 @@ pub(super) enum Bulk {
     Data,
     /// Typed streams between two peers.
     Streams,
+    /// Packages of a library.
+    Library,
 }
 
 /// Answers a request for a bulk stream.
@@ -60,6 +62,7 @@ pub(super) struct Protocols {
     pub(super) control: StreamProtocol,
     pub(super) data: StreamProtocol,
     pub(super) streams: StreamProtocol,
+    pub(super) library: StreamProtocol,
 }
 
 /// What a handler tells.
@@ -201,6 +204,7 @@ impl ConnectionHandler for Handler {
             let protocol = match reply.bulk {
                 Bulk::Data => self.protocols.data.clone(),
                 Bulk::Streams => self.protocols.streams.clone(),
+                Bulk::Library => self.protocols.library.clone(),
             };
             self.request(protocol, Request::Data { reply, slot });
         } else {
@@ -242,10 +246,10 @@ pub(super) enum Kind {
 
 impl UpgradeInfo for Protocols {
     type Info = StreamProtocol;
-    type InfoIter = [StreamProtocol; 3];
+    type InfoIter = [StreamProtocol; 4];
 
     fn protocol_info(&self) -> Self::InfoIter {
-        [self.control.clone(), self.data.clone(), self.streams.clone()]
+        [self.control.clone(), self.data.clone(), self.streams.clone(), self.library.clone()]
     }
 }
 
@@ -257,8 +261,12 @@ impl InboundUpgrade<libp2p::Stream> for Protocols {
     fn upgrade_inbound(self, stream: libp2p::Stream, protocol: StreamProtocol) -> Self::Future {
         let kind = if protocol == self.control {
             Kind::Control
+        } else if protocol == self.streams {
+            Kind::Bulk(Bulk::Streams)
+        } else if protocol == self.library {
+            Kind::Bulk(Bulk::Library)
         } else {
-            Kind::Bulk(if protocol == self.streams { Bulk::Streams } else { Bulk::Data })
+            Kind::Bulk(Bulk::Data)
         };
         ready(Ok((kind, stream)))
     }

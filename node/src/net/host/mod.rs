@@ -209,6 +209,13 @@ pub enum HostEvent {
         /// The stream.
         stream: Stream,
     },
+    /// A peer opened a stream to ask for packages.
+    Library {
+        /// The remote peer, authenticated.
+        peer: PeerId,
+        /// The stream.
+        stream: Stream,
+    },
     /// A [`Host::try_dial`] led to no link.
     DialFailed {
         /// Its number.
@@ -319,6 +326,14 @@ impl Host {
     /// See [`OpenError`].
     pub async fn open_streams(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Stream, OpenError> {
         self.open(peer, addresses, Bulk::Streams).await
+    }
+
+    /// Opens a stream to ask for packages, as [`Host::open_data`] opens a data stream.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_library(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Stream, OpenError> {
+        self.open(peer, addresses, Bulk::Library).await
     }
 
     async fn open(&self, peer: PeerId, addresses: Vec<Multiaddr>, bulk: Bulk) -> Result<Stream, OpenError> {

@@ -309,6 +309,7 @@ impl Driver {
                 self.outbox.push_back(match bulk {
                     Bulk::Data => HostEvent::Data { peer, stream },
                     Bulk::Streams => HostEvent::Streams { peer, stream },
+                    Bulk::Library => HostEvent::Library { peer, stream },
                 });
             }
             // What flows at all answers by then.

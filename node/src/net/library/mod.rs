@@ -1,36 +1,180 @@
 //! The library on the network: what [`crate::library`] decides, carried out with links, disks and clocks.
+//!
+//! [`Shared`] is what all tasks of a node's library share. One task follows what others announce
+//! ([`service`]), one watches each shared folder ([`root`]), one asks each peer that something is fetched from
+//! ([`source`]), one answers each peer that asks ([`serving`]), and one drives each job ([`fetch`], [`operations`]).
 
+mod disk;
 mod error;
+mod fetch;
+mod held;
+mod jobs;
+mod operations;
+pub(crate) mod port;
+mod root;
 mod selector;
+mod service;
+mod serving;
+mod source;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use banyan_gossip::PeerId;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use error::LibraryError;
 pub use selector::{ID_DIGITS_MIN, PushTo, Selector};
 
-use crate::views::{ExplainView, JobView, JobsView, LibraryView, PackageView};
+use super::types::BuildError;
+use crate::{
+    library::{
+        catalog::{AllowList, Catalog, merged::MergedCatalog},
+        manifest::PackageId,
+    },
+    views::library::{ExplainView, JobView, JobsView, LibraryView, PackageView},
+};
+use held::Partial;
+use jobs::{Job, Jobs, Kind};
+use port::{Door, Port};
+use root::Root;
+use serving::Serving;
+use source::Sources;
+
+/// Peers that want to ask and wait to be served.
+const ASKING_MAX: usize = 64;
+
+/// What all tasks of a library share.
+#[derive(Debug)]
+struct Shared {
+    port: Port,
+    allow: AllowList,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    state: Mutex<State>,
+    sources: Sources,
+    serving: Serving,
+    /// The own catalog has changed.
+    offer: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    roots: Vec<Arc<Root>>,
+    /// Downloads that are under way.
+    partials: BTreeMap<PackageId, Arc<Partial>>,
+    /// All that is here.
+    own: Catalog,
+    /// What others may know of.
+    announced: Catalog,
+    /// Whether `announced` was made from what is here.
+    offered: bool,
+    merged: MergedCatalog,
+    /// What people call peers.
+    labels: BTreeMap<String, String>,
+    jobs: Jobs,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Does something that blocks.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> Result<T, LibraryError> + Send + 'static,
+    ) -> Result<T, LibraryError> {
+        let done = self.tasks.spawn_blocking(act).await;
+        done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+}
 
 /// The library of a running node: commands in; what happens is told by the node's events. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Library {
-    inner: Arc<()>,
+    shared: Arc<Shared>,
 }
 
 impl Library {
+    /// Opens the folders and starts the tasks. Downloads that were interrupted go on.
+    pub(crate) async fn start(
+        me: PeerId,
+        port: Port,
+        roots: &[PathBuf],
+        allow: AllowList,
+    ) -> Result<(Self, Door), BuildError> {
+        let empty = Catalog::new(0, Vec::new()).expect("no packages are not too many");
+        let state = State {
+            roots: Vec::new(),
+            partials: BTreeMap::new(),
+            own: empty.clone(),
+            announced: empty,
+            offered: false,
+            merged: MergedCatalog::new(me),
+            labels: BTreeMap::new(),
+            jobs: Jobs::default(),
+        };
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (asking, mut asked) = mpsc::channel(ASKING_MAX);
+        let door = Door::new(asking, stop.clone(), tasks.clone());
+        let shared = Arc::new(Shared {
+            port,
+            allow,
+            stop,
+            tasks,
+            state: Mutex::new(state),
+            sources: Sources::default(),
+            serving: Serving::default(),
+            offer: Notify::new(),
+        });
+        for path in roots {
+            let failed = |error: LibraryError| BuildError::Library { path: path.clone(), reason: error.to_string() };
+            if let Err(error) = shared.share(path).await {
+                door.stop().await;
+                return Err(failed(error));
+            }
+        }
+        shared.tasks.spawn(Arc::clone(&shared).follow_catalogs());
+        let serving = Arc::clone(&shared);
+        shared.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = serving.stop.cancelled() => break,
+                    Some(asking) = asked.recv() => serving.answer(asking),
+                }
+            }
+            // Whoever still has a handle does not keep folders locked.
+            let mut state = lock(&serving.state);
+            (state.roots, state.partials) = (Vec::new(), BTreeMap::new());
+        });
+        Ok((Self { shared }, door))
+    }
+
+    fn state(&self) -> Result<MutexGuard<'_, State>, LibraryError> {
+        if self.shared.stop.is_cancelled() { Err(LibraryError::Unavailable) } else { Ok(lock(&self.shared.state)) }
+    }
+
     /// What the whole mesh offers, as far as this node has heard.
     ///
     /// # Errors
     /// [`LibraryError::Unavailable`].
     pub async fn view(&self) -> Result<LibraryView, LibraryError> {
-        self.stub()
+        let state = self.state()?;
+        Ok(self.shared.view(&state))
     }
 
     /// One package.
     ///
     /// # Errors
     /// [`LibraryError::NotFound`], [`LibraryError::Ambiguous`], [`LibraryError::Unavailable`].
-    pub async fn package(&self, _package: &Selector) -> Result<PackageView, LibraryError> {
-        self.stub()
+    pub async fn package(&self, package: &Selector) -> Result<PackageView, LibraryError> {
+        let state = self.state()?;
+        self.shared.package(&state, package)
     }
 
     /// Fetches a package, and installs it if asked to. Answers when the job has begun.
@@ -38,56 +182,63 @@ impl Library {
     /// # Errors
     /// [`LibraryError::NotFound`], [`LibraryError::Ambiguous`], [`LibraryError::Busy`],
     /// [`LibraryError::Unavailable`]; what fails later is in the job.
-    pub async fn get(&self, _package: &Selector, _install: bool) -> Result<JobView, LibraryError> {
-        self.stub()
+    pub async fn get(&self, package: &Selector, install: bool) -> Result<JobView, LibraryError> {
+        drop(self.state()?);
+        self.shared.get(Kind::Get, package, install)
     }
 
     /// Installs a package, which is fetched first if it is not here.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub async fn install(&self, _package: &Selector) -> Result<JobView, LibraryError> {
-        self.stub()
+    pub async fn install(&self, package: &Selector) -> Result<JobView, LibraryError> {
+        drop(self.state()?);
+        self.shared.get(Kind::Install, package, true)
     }
 
     /// Fetches the newest version of a title that is here, and installs it if the one here is installed.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub async fn update(&self, _name: &str) -> Result<JobView, LibraryError> {
-        self.stub()
+    pub async fn update(&self, name: &str) -> Result<JobView, LibraryError> {
+        drop(self.state()?);
+        self.shared.update(name)
     }
 
     /// Removes what is installed of a package; the package stays.
     ///
     /// # Errors
     /// As [`get`](Self::get); [`LibraryError::NotInstalled`].
-    pub async fn uninstall(&self, _package: &Selector) -> Result<JobView, LibraryError> {
-        self.stub()
+    pub async fn uninstall(&self, package: &Selector) -> Result<JobView, LibraryError> {
+        drop(self.state()?);
+        self.shared.operate(Kind::Uninstall, package)
     }
 
     /// Removes a package that was fetched, with what is installed of it.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub async fn remove(&self, _package: &Selector) -> Result<JobView, LibraryError> {
-        self.stub()
+    pub async fn remove(&self, package: &Selector) -> Result<JobView, LibraryError> {
+        drop(self.state()?);
+        self.shared.operate(Kind::Remove, package)
     }
 
     /// Reads a package that is here again, and compares every byte.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub async fn verify(&self, _package: &Selector) -> Result<JobView, LibraryError> {
-        self.stub()
+    pub async fn verify(&self, package: &Selector) -> Result<JobView, LibraryError> {
+        drop(self.state()?);
+        self.shared.operate(Kind::Verify, package)
     }
 
     /// Has others fetch a package that is here.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub async fn push(&self, _package: &Selector, _to: PushTo) -> Result<JobView, LibraryError> {
-        self.stub()
+    pub async fn push(&self, package: &Selector, to: PushTo) -> Result<JobView, LibraryError> {
+        drop(self.state()?);
+        self.shared.push(package, to)
     }
 
     /// The jobs that run, and the last that ended.
@@ -95,51 +246,55 @@ impl Library {
     /// # Errors
     /// [`LibraryError::Unavailable`].
     pub async fn jobs(&self) -> Result<JobsView, LibraryError> {
-        self.stub()
+        Ok(JobsView { jobs: self.state()?.jobs.views() })
     }
 
     /// One job.
     ///
     /// # Errors
     /// [`LibraryError::NotFound`], [`LibraryError::Unavailable`].
-    pub async fn job(&self, _id: u64) -> Result<JobView, LibraryError> {
-        self.stub()
+    pub async fn job(&self, id: u64) -> Result<JobView, LibraryError> {
+        Ok(self.find(id)?.view())
     }
 
     /// Why a job is not faster.
     ///
     /// # Errors
     /// [`LibraryError::NotFound`], [`LibraryError::Unavailable`].
-    pub async fn explain(&self, _id: u64) -> Result<ExplainView, LibraryError> {
-        self.stub()
+    pub async fn explain(&self, id: u64) -> Result<ExplainView, LibraryError> {
+        Ok(self.find(id)?.explain())
     }
 
     /// Stops a job, and undoes what it has done. One that has ended stays as it is.
     ///
     /// # Errors
     /// [`LibraryError::NotFound`], [`LibraryError::Unavailable`].
-    pub async fn cancel(&self, _id: u64) -> Result<JobView, LibraryError> {
-        self.stub()
+    pub async fn cancel(&self, id: u64) -> Result<JobView, LibraryError> {
+        let job = self.find(id)?;
+        job.cancel();
+        Ok(job.view())
     }
 
     /// Shares a folder from now on.
     ///
     /// # Errors
     /// [`LibraryError::BadRoot`], [`LibraryError::Unavailable`].
-    pub async fn add_root(&self, _path: &Path) -> Result<(), LibraryError> {
-        self.stub()
+    pub async fn add_root(&self, path: &Path) -> Result<(), LibraryError> {
+        drop(self.state()?);
+        self.shared.share(path).await
     }
 
     /// Shares a folder no more; nothing in it is removed.
     ///
     /// # Errors
     /// [`LibraryError::NotFound`], [`LibraryError::Busy`], [`LibraryError::Unavailable`].
-    pub async fn remove_root(&self, _path: &Path) -> Result<(), LibraryError> {
-        self.stub()
+    pub async fn remove_root(&self, path: &Path) -> Result<(), LibraryError> {
+        drop(self.state()?);
+        self.shared.unshare(path)
     }
 
-    fn stub<T>(&self) -> Result<T, LibraryError> {
-        let _ = &self.inner;
-        Err(LibraryError::Unavailable)
+    fn find(&self, id: u64) -> Result<Arc<Job>, LibraryError> {
+        let job = self.state()?.jobs.job(id).cloned();
+        job.ok_or_else(|| LibraryError::NotFound(format!("there is no job {id}")))
     }
 }

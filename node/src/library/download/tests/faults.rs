@@ -1,11 +1,16 @@
 //! Sources that lie, stall, send what they should not, or have no time.
 
-use std::time::Duration;
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use banyan_gossip::PeerId;
 
 use super::sim::*;
 use crate::library::{
     bitfield::PieceSet,
-    download::{Config, Fault, Input, SourceState, Why},
+    download::{Config, Download, Fault, Input, Output, RequestId, SourceState, Why},
     piece::Piece,
 };
 
@@ -45,13 +50,73 @@ fn a_liar_is_named_within_two_pieces_and_left_out_d6() {
 
 #[test]
 fn a_source_that_stalls_or_is_busy_delays_nothing_d5() {
-    for manners in [Manners::Stalls, Manners::Busy] {
+    for manners in [Manners::Stalls, Manners::Busy, Manners::SendsNothing] {
         let (mut sim, receiver) = world(manners, 1);
         sim.finish(Duration::from_secs(20));
         // 2.15 s at 1 Gbit/s.
         assert!(sim.since_start() <= Duration::from_millis(2_600), "{manners:?}: {:?}", sim.since_start());
         assert!(sim.nodes[receiver].quarantined.is_empty());
     }
+}
+
+/// What the machine asks for, as (source, request, pieces).
+fn requests(download: &mut Download, now: Instant) -> Vec<(PeerId, RequestId, Range<u32>)> {
+    let outputs = std::iter::from_fn(|| download.poll_output(now));
+    let requests = outputs.filter_map(|output| match output {
+        Output::Request { source, request, pieces } => Some((source, request, pieces)),
+        _ => None,
+    });
+    requests.collect()
+}
+
+#[test]
+fn what_comes_from_an_earlier_life_of_a_source_is_not_held_against_it_b11() {
+    let now = Instant::now();
+    let rng = fastrand::Rng::with_seed(1);
+    let mut download = Download::new([1000; 4], PieceSet::empty(4), Config::default(), rng, now);
+    let up = || Input::SourceUp { source: peer(1), have: PieceSet::full(4) };
+    download.handle_input(now, up());
+    let before = requests(&mut download, now);
+    download.handle_input(now, up());
+    let after = requests(&mut download, now);
+    let pieces = |requests: &[(_, _, Range<u32>)]| requests.iter().map(|(.., pieces)| pieces.len()).sum::<usize>();
+    assert_eq!((pieces(&before), pieces(&after)), (4, 4));
+    let received = |request, bytes| Input::Received { source: peer(1), request, piece: Piece(0), bytes };
+    download.handle_input(now, received(before[0].1, 500));
+    assert_eq!(download.progress().sources[0].outstanding_bytes, 4000);
+    // What it never was asked for is.
+    download.handle_input(now, received(RequestId(99), 500));
+    let outputs: Vec<_> = std::iter::from_fn(|| download.poll_output(now)).collect();
+    assert!(outputs.contains(&Output::Quarantine { source: peer(1), fault: Fault::Unasked }), "{outputs:?}");
+}
+
+#[test]
+fn a_source_that_sends_no_bytes_is_stalled_whatever_it_says_d5() {
+    let start = Instant::now();
+    let rng = fastrand::Rng::with_seed(1);
+    let mut download = Download::new([1000; 4], PieceSet::empty(4), Config::default(), rng, start);
+    download.handle_input(start, Input::SourceUp { source: peer(1), have: PieceSet::full(4) });
+    let asked = requests(&mut download, start);
+    while download.progress().sources[0].state == SourceState::Sending {
+        let now = download.poll_timeout().expect("it waits for something");
+        assert!(now < start + Duration::from_secs(2), "it is noticed");
+        let (_, request, pieces) = asked[0].clone();
+        download.handle_input(now, Input::Received { source: peer(1), request, piece: Piece(pieces.start), bytes: 0 });
+        download.handle_timeout(now);
+    }
+    assert_eq!(download.explain(), Why::PeersStalled);
+    assert_eq!(download.in_flight_bytes(), 0);
+}
+
+#[test]
+fn a_node_that_was_held_up_itself_blames_nobody_c8() {
+    let start = Instant::now();
+    let rng = fastrand::Rng::with_seed(1);
+    let mut download = Download::new([1000; 4], PieceSet::empty(4), Config::default(), rng, start);
+    download.handle_input(start, Input::SourceUp { source: peer(1), have: PieceSet::full(4) });
+    requests(&mut download, start);
+    download.handle_timeout(start + Duration::from_secs(5));
+    assert_eq!(download.progress().sources[0].state, SourceState::Sending);
 }
 
 #[test]

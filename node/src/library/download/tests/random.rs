@@ -7,8 +7,15 @@ use proptest::prelude::*;
 use super::sim::*;
 use crate::library::{bitfield::PieceSet, download::Config, piece::Piece};
 
-const MANNERS: [Manners; 6] =
-    [Manners::Honest, Manners::Lies, Manners::Oversends, Manners::SendsUnasked, Manners::Stalls, Manners::Busy];
+const MANNERS: [Manners; 7] = [
+    Manners::Honest,
+    Manners::Lies,
+    Manners::Oversends,
+    Manners::SendsUnasked,
+    Manners::Stalls,
+    Manners::Busy,
+    Manners::SendsNothing,
+];
 
 /// What is checked at each step is in the simulation: bounds, and that each piece is stored once.
 fn any_schedule(seed: u64) {

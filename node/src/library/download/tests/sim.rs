@@ -59,6 +59,8 @@ pub(super) enum Manners {
     Stalls,
     /// It always has too much to do.
     Busy,
+    /// It says that it has sent everything, and has sent nothing.
+    SendsNothing,
 }
 
 pub(super) struct Node {
@@ -301,6 +303,7 @@ impl Sim {
             Message::Request(request, pieces) => {
                 assert!(pieces.clone().all(|piece| node.have.contains(Piece(piece))), "asked for what is not there");
                 let answer = match node.manners {
+                    Manners::SendsNothing => return self.send(from, to, Message::End(request, End::Sent)),
                     Manners::Busy => Err(Refused::Busy(Duration::from_millis(100))),
                     _ => node.serve.handle_request(source, request, &manifest, pieces),
                 };
@@ -413,9 +416,9 @@ impl Sim {
         }
         self.check(node);
         let timer = self.nodes[node].download.as_ref().and_then(Download::poll_timeout).map(|at| at.max(self.now));
-        if timer.is_some() && timer != self.nodes[node].timer {
+        if let Some(at) = timer.filter(|_| timer != self.nodes[node].timer) {
             self.nodes[node].timer = timer;
-            self.at(timer.expect("checked"), Event::Timeout(node));
+            self.at(at, Event::Timeout(node));
         }
     }
 

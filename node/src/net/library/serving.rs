@@ -1,0 +1,436 @@
+//! Answering peers: one stream of each, served fairly.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    ops::Range,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use banyan_gossip::PeerId;
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use super::{Shared, held::Held, lock, port::Asking};
+use crate::{
+    library::{
+        bitfield::PieceSet,
+        download::RequestId,
+        manifest::{Manifest, PackageId},
+        piece::Piece,
+        serve::{Output, Refused, Serve},
+        store::{Access, Store},
+        wire::{Answer, Ask, Block, CHUNK_BYTES, HEAD_BYTES, Head, Kind, RANGES_MAX, WireError, put_chunk},
+    },
+    net::fs_store::FsFile,
+};
+
+/// Bytes that are read from the disk and written to a peer at a time; each peer takes three times as much memory.
+const BATCH_BYTES: u64 = 512 * 1024;
+/// Bytes of a peer that are decided and not written yet; what is decided is no more shared fairly.
+const DECIDED_BYTES: u64 = 1024 * 1024;
+/// Blocks of a peer that are decided and not written yet.
+const DECIDED_BLOCKS: usize = 8192;
+/// Messages to a peer that wait, of at most 128 KiB each.
+const ANSWERS_MAX: usize = 16;
+/// Packages that a peer may follow at a time.
+const FOLLOWS_MAX: usize = 256;
+/// How often those who follow a download are told of new pieces.
+const HAS_EVERY: Duration = Duration::from_millis(100);
+/// Reads from disks at a time.
+const READS_MAX: usize = 4;
+/// A peer that takes not a byte for this long is broken.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Those who ask.
+#[derive(Debug)]
+pub(super) struct Serving {
+    serve: Mutex<Serve>,
+    askers: Mutex<BTreeMap<PeerId, Arc<Asker>>>,
+    next: AtomicU64,
+    reads: Semaphore,
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self {
+            serve: Mutex::default(),
+            askers: Mutex::default(),
+            next: AtomicU64::new(0),
+            reads: Semaphore::new(READS_MAX),
+        }
+    }
+}
+
+/// A stream that a peer asks on.
+#[derive(Debug)]
+struct Asker {
+    peer: PeerId,
+    number: u64,
+    decided: Mutex<Decided>,
+    bell: Notify,
+}
+
+/// What goes to a peer next.
+#[derive(Debug, Default)]
+struct Decided {
+    parts: VecDeque<Part>,
+    /// Bytes in `parts` and on their way to the stream.
+    bytes: u64,
+}
+
+#[derive(Debug)]
+enum Part {
+    Block { request: u64, manifest: Arc<Manifest>, piece: Piece, offset: u32, bytes: u32 },
+    End(u64),
+}
+
+/// Why a peer is not served any more.
+#[derive(Debug, thiserror::Error)]
+enum AskerError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it broke the protocol: {0}")]
+    Wire(#[from] WireError),
+    #[error("it made an impossible request")]
+    Invalid,
+    #[error("it does not read")]
+    Stuck,
+    #[error("it asks on another stream")]
+    Replaced,
+}
+
+impl Shared {
+    /// Serves a peer until its stream ends; a stream that it had before is given up.
+    pub(super) fn answer(self: &Arc<Self>, asking: Asking) {
+        let Asking { peer, stream, activity } = asking;
+        let number = self.serving.next.fetch_add(1, Ordering::Relaxed);
+        let asker = Arc::new(Asker { peer, number, decided: Mutex::default(), bell: Notify::new() });
+        if let Some(before) = lock(&self.serving.askers).insert(peer, Arc::clone(&asker)) {
+            before.bell.notify_waiters();
+        }
+        lock(&self.serving.serve).handle_down(peer);
+        let (shared, stop) = (Arc::clone(self), self.stop.clone());
+        self.tasks.spawn(async move {
+            let (from_peer, to_peer) = stream.split();
+            let (answers, queue) = mpsc::channel(ANSWERS_MAX);
+            let (blocks, read) = mpsc::channel(1);
+            let follows = Mutex::new(BTreeMap::new());
+            let error = tokio::select! {
+                () = stop.cancelled() => None,
+                Err(error) = shared.read_asks(&asker, from_peer, &answers, &follows, &activity) => Some(error),
+                Err(error) = shared.read_blocks(&asker, &blocks) => Some(error),
+                Err(error) = shared.write_answers(&asker, to_peer, queue, read) => Some(error),
+                Err(error) = shared.tell_followers(&answers, &follows) => Some(error),
+                else => None,
+            };
+            if let Some(error) = error {
+                tracing::debug!(%peer, %error, "serves a peer no more");
+            }
+            let mut askers = lock(&shared.serving.askers);
+            if askers.get(&peer).is_some_and(|current| current.number == number) {
+                askers.remove(&peer);
+                lock(&shared.serving.serve).handle_down(peer);
+            }
+        });
+    }
+
+    async fn read_asks(
+        self: &Arc<Self>,
+        asker: &Arc<Asker>,
+        mut stream: impl AsyncRead + Unpin,
+        answers: &mpsc::Sender<Vec<u8>>,
+        follows: &Mutex<BTreeMap<u64, Follow>>,
+        activity: &crate::net::activity::Activity,
+    ) -> Result<(), AskerError> {
+        let mut frame = Vec::new();
+        loop {
+            let mut head = [0; HEAD_BYTES];
+            stream.read_exact(&mut head).await?;
+            let Head { kind, bytes } = Head::decode(head)?;
+            if kind != Kind::Control {
+                return Err(WireError::Unasked("bytes from who asks").into());
+            }
+            frame.resize(bytes as usize, 0);
+            stream.read_exact(&mut frame).await?;
+            activity.note();
+            let mut out = Vec::new();
+            match Ask::decode(&frame)? {
+                Ask::Catalog(id, digest) => match self.own_catalog(digest) {
+                    Some(bytes) => send_blob(id, &bytes, answers).await,
+                    None => Answer::Gone(id).put(&mut out),
+                },
+                Ask::Manifest(id, package) => match self.held(package) {
+                    Some(held) => {
+                        let encode = move || held.manifest().encode();
+                        let bytes = self.tasks.spawn_blocking(encode).await.map_err(io::Error::other)?;
+                        send_blob(id, &bytes, answers).await;
+                    }
+                    None => Answer::Gone(id).put(&mut out),
+                },
+                Ask::Follow(id, package) => match self.held(package) {
+                    Some(held) if lock(follows).len() < FOLLOWS_MAX => {
+                        let told = held.pieces();
+                        send_blob(id, &told.to_bytes(), answers).await;
+                        lock(follows).insert(id, Follow { package, told });
+                    }
+                    _ => Answer::Gone(id).put(&mut out),
+                },
+                Ask::Unfollow(id) => drop(lock(follows).remove(&id)),
+                Ask::Pieces(id, package, first, count) => {
+                    let end = first.checked_add(count).ok_or(AskerError::Invalid)?;
+                    self.on_pieces(asker, id, package, first..end, &mut out)?;
+                }
+                Ask::Cancel(id, piece) => {
+                    lock(&self.serving.serve).handle_cancel(asker.peer, RequestId(id), Piece(piece));
+                }
+            }
+            self.decide();
+            if !out.is_empty() && answers.send(out).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn on_pieces(
+        &self,
+        asker: &Asker,
+        id: u64,
+        package: PackageId,
+        pieces: Range<u32>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), AskerError> {
+        let Some(held) = self.held(package).filter(|held| held.has(pieces.clone())) else {
+            Answer::Gone(id).put(out);
+            return Ok(());
+        };
+        let busy = lock(&asker.decided).parts.len() > DECIDED_BLOCKS;
+        let refused = if busy {
+            Err(Refused::Busy(Duration::from_millis(500)))
+        } else {
+            lock(&self.serving.serve).handle_request(asker.peer, RequestId(id), held.manifest(), pieces)
+        };
+        match refused {
+            Ok(()) => {}
+            Err(Refused::Busy(after)) => Answer::Busy(id, after.as_millis() as u32).put(out),
+            Err(Refused::Invalid) => return Err(AskerError::Invalid),
+        }
+        Ok(())
+    }
+
+    /// Decides what goes to whom next.
+    fn decide(&self) {
+        let mut serve = lock(&self.serving.serve);
+        while let Some(output) = serve.poll_output() {
+            let (peer, part, bytes) = match output {
+                Output::Block { peer, request, manifest, piece, offset, bytes } => {
+                    (peer, Part::Block { request: request.0, manifest, piece, offset, bytes }, u64::from(bytes))
+                }
+                Output::End { peer, request } => (peer, Part::End(request.0), 0),
+            };
+            let Some(asker) = lock(&self.serving.askers).get(&peer).cloned() else { continue };
+            let mut decided = lock(&asker.decided);
+            decided.parts.push_back(part);
+            decided.bytes += bytes;
+            if decided.bytes >= DECIDED_BYTES {
+                serve.handle_ready(peer, false);
+            }
+            drop(decided);
+            asker.bell.notify_one();
+        }
+    }
+
+    /// Reads from the disk what was decided, ahead of what is written.
+    async fn read_blocks(
+        self: &Arc<Self>,
+        asker: &Arc<Asker>,
+        blocks: &mpsc::Sender<(Vec<u8>, u64)>,
+    ) -> Result<(), AskerError> {
+        loop {
+            if lock(&self.serving.askers).get(&asker.peer).is_none_or(|current| current.number != asker.number) {
+                return Err(AskerError::Replaced);
+            }
+            let (parts, bytes) = asker.take();
+            if parts.is_empty() {
+                asker.bell.notified().await;
+                continue;
+            }
+            let shared = Arc::clone(self);
+            let permit = self.serving.reads.acquire().await.map_err(io::Error::other)?;
+            let read = self.tasks.spawn_blocking(move || shared.read_parts(parts)).await.map_err(io::Error::other)?;
+            drop(permit);
+            if blocks.send((read, bytes)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Blocks. Parts that cannot be read are left out: who asked sees at the end that they are missing.
+    fn read_parts(&self, parts: Vec<Part>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(BATCH_BYTES as usize + 4096);
+        let mut held: Option<Held> = None;
+        let mut open: Option<(usize, FsFile)> = None;
+        for part in parts {
+            let (request, manifest, piece, offset, bytes) = match part {
+                Part::End(request) => {
+                    Answer::End(request).put(&mut out);
+                    continue;
+                }
+                Part::Block { request, manifest, piece, offset, bytes } => (request, manifest, piece, offset, bytes),
+            };
+            if held.as_ref().is_none_or(|held| held.manifest().id() != manifest.id()) {
+                (held, open) = (self.held(manifest.id()), None);
+            }
+            let (Some(held), Some(at)) = (&held, manifest.locate(piece)) else { continue };
+            let store = held.root().library.store();
+            if open.as_ref().is_none_or(|(file, _)| *file != at.file) {
+                open = held
+                    .path(at.file)
+                    .and_then(|path| store.open(&path, Access::Read).ok())
+                    .map(|file| (at.file, file));
+            }
+            let Some((_, file)) = &open else { continue };
+            let start = out.len();
+            Block { id: request, piece: piece.0, offset }.put(&mut out, bytes);
+            let mut filled = out.len();
+            out.resize(filled + bytes as usize, 0);
+            while filled < out.len() {
+                let place = at.offset + u64::from(offset) + (filled + bytes as usize - out.len()) as u64;
+                match store.read_at(file, place, &mut out[filled..]) {
+                    Ok(read @ 1..) => filled += read,
+                    _ => {
+                        out.truncate(start);
+                        break;
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    async fn write_answers(
+        &self,
+        asker: &Asker,
+        mut stream: impl AsyncWrite + Unpin,
+        mut answers: mpsc::Receiver<Vec<u8>>,
+        mut blocks: mpsc::Receiver<(Vec<u8>, u64)>,
+    ) -> Result<(), AskerError> {
+        loop {
+            let (out, bytes) = tokio::select! {
+                biased;
+                Some(out) = answers.recv() => (out, 0),
+                Some(block) = blocks.recv() => block,
+                else => return Ok(()),
+            };
+            let mut rest = &out[..];
+            while !rest.is_empty() {
+                match timeout(STALL_TIMEOUT, stream.write(rest)).await.map_err(|_| AskerError::Stuck)?? {
+                    0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                    written => rest = &rest[written..],
+                }
+            }
+            timeout(STALL_TIMEOUT, stream.flush()).await.map_err(|_| AskerError::Stuck)??;
+            if bytes > 0 {
+                let mut decided = lock(&asker.decided);
+                decided.bytes -= bytes;
+                let room = decided.bytes < DECIDED_BYTES;
+                drop(decided);
+                if room {
+                    lock(&self.serving.serve).handle_ready(asker.peer, true);
+                    self.decide();
+                }
+            }
+        }
+    }
+
+    /// Tells of new pieces of downloads, and of packages that are gone.
+    async fn tell_followers(
+        &self,
+        answers: &mpsc::Sender<Vec<u8>>,
+        follows: &Mutex<BTreeMap<u64, Follow>>,
+    ) -> Result<(), AskerError> {
+        let mut tick = interval(HAS_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let mut out = Vec::new();
+            lock(follows).retain(|id, follow| {
+                let Some(held) = self.held(follow.package) else {
+                    Answer::Gone(*id).put(&mut out);
+                    return false;
+                };
+                if !follow.told.is_full() {
+                    follow.tell(*id, held.pieces(), &mut out);
+                }
+                true
+            });
+            if !out.is_empty() && answers.send(out).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Asker {
+    /// What to read next, and its bytes.
+    fn take(&self) -> (Vec<Part>, u64) {
+        let mut decided = lock(&self.decided);
+        let (mut parts, mut bytes) = (Vec::new(), 0);
+        while bytes < BATCH_BYTES
+            && let Some(part) = decided.parts.pop_front()
+        {
+            if let Part::Block { bytes: block, .. } = &part {
+                bytes += u64::from(*block);
+            }
+            parts.push(part);
+        }
+        (parts, bytes)
+    }
+}
+
+/// A package that a peer follows.
+#[derive(Debug)]
+struct Follow {
+    package: PackageId,
+    told: PieceSet,
+}
+
+impl Follow {
+    fn tell(&mut self, id: u64, have: PieceSet, out: &mut Vec<u8>) {
+        if have.len() != self.told.len() || have.count() == self.told.count() {
+            return;
+        }
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        for Piece(piece) in have.iter().filter(|piece| !self.told.contains(*piece)) {
+            match ranges.last_mut() {
+                Some((_, end)) if *end == piece => *end += 1,
+                _ => ranges.push((piece, piece + 1)),
+            }
+        }
+        for ranges in ranges.chunks(RANGES_MAX) {
+            Answer::Has(id, ranges.to_vec()).put(out);
+        }
+        self.told = have;
+    }
+}
+
+async fn send_blob(id: u64, bytes: &[u8], answers: &mpsc::Sender<Vec<u8>>) {
+    let mut out = Vec::new();
+    Answer::Blob(id, bytes.len() as u64).put(&mut out);
+    for chunk in bytes.chunks(CHUNK_BYTES) {
+        put_chunk(&mut out, id, chunk);
+        if answers.send(std::mem::take(&mut out)).await.is_err() {
+            return;
+        }
+    }
+    if !out.is_empty() {
+        let _ = answers.send(out).await;
+    }
+}

@@ -1,0 +1,476 @@
+//! Asking a peer: one stream to each, shared by all jobs that fetch from it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    ops::Range,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use banyan_gossip::PeerId;
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{sleep, timeout},
+};
+
+use super::{Shared, lock};
+use crate::{
+    library::{
+        bitfield::PieceSet,
+        catalog::CATALOG_BYTES_MAX,
+        download::{End, RequestId},
+        manifest::{MANIFEST_BYTES_MAX, Manifest, PackageId},
+        piece::Piece,
+        wire::{
+            Answer, Ask, BLOCK_HEAD_BYTES, Blob, Block, CHUNK_HEAD_BYTES, HEAD_BYTES, Head, Kind as Frame, WireError,
+        },
+    },
+    net::activity::Activity,
+};
+
+/// Commands that wait for one peer.
+const COMMANDS_MAX: usize = 4096;
+/// Questions to one peer that wait for an answer.
+const QUESTIONS_MAX: usize = 64;
+/// What one peer sends may wait for a job in so many messages.
+pub(super) const INBOX_MESSAGES: usize = 256;
+/// Nothing was asked for so long: the stream is closed and the link let go.
+const IDLE: Duration = Duration::from_secs(10);
+/// Between attempts to reach a peer that jobs need.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// A peer reads what is asked at once; one that does not is broken.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is asked of a peer.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// A job wants to know what the peer has of a package.
+    Attach(u64, Arc<Manifest>, mpsc::Sender<(PeerId, FromSource)>),
+    /// It wants nothing more.
+    Detach(u64),
+    Pieces(u64, RequestId, Range<u32>),
+    Cancel(u64, RequestId, Piece),
+    Question(Question),
+}
+
+/// Something that is fetched as a whole.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) what: What,
+    pub(super) answer: oneshot::Sender<Vec<u8>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum What {
+    Catalog([u8; 32]),
+    Manifest(PackageId),
+}
+
+/// What a job is told.
+#[derive(Debug)]
+pub(super) enum FromSource {
+    Up(PieceSet),
+    /// Ranges, by the first piece and the one after the last.
+    Has(Vec<(u32, u32)>),
+    Down,
+    /// Bytes of a piece; all of it with the last of them.
+    Block {
+        request: RequestId,
+        piece: Piece,
+        bytes: u32,
+        whole: Option<Vec<u8>>,
+    },
+    Ended(RequestId, End),
+    Misbehaved(String),
+}
+
+/// The peers that are asked.
+#[derive(Debug, Default)]
+pub(super) struct Sources(Mutex<BTreeMap<PeerId, mpsc::Sender<Command>>>);
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the peer broke the protocol: {0}")]
+    Wire(#[from] WireError),
+    #[error("the peer does not read")]
+    Stuck,
+    #[error("nothing more to ask")]
+    Idle,
+}
+
+impl Shared {
+    /// Where to ask a peer.
+    pub(super) fn source(self: &Arc<Self>, peer: PeerId) -> mpsc::Sender<Command> {
+        let mut sources = lock(&self.sources.0);
+        if let Some(source) = sources.get(&peer).filter(|source| !source.is_closed()) {
+            return source.clone();
+        }
+        let (commands, queue) = mpsc::channel(COMMANDS_MAX);
+        sources.insert(peer, commands.clone());
+        let shared = Arc::clone(self);
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let mut asker = Asker { shared, peer, queue, jobs: BTreeMap::new(), questions: VecDeque::new() };
+            tokio::select! {
+                () = asker.run() => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        commands
+    }
+
+    /// Fetches something from a peer as a whole; nothing if that fails.
+    pub(super) async fn question(self: &Arc<Self>, peer: PeerId, what: What) -> Option<Vec<u8>> {
+        let (answer, answered) = oneshot::channel();
+        self.source(peer).send(Command::Question(Question { what, answer })).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+struct Asker {
+    shared: Arc<Shared>,
+    peer: PeerId,
+    queue: mpsc::Receiver<Command>,
+    jobs: BTreeMap<u64, Attached>,
+    /// Not asked yet.
+    questions: VecDeque<Question>,
+}
+
+#[derive(Debug, Clone)]
+struct Attached {
+    manifest: Arc<Manifest>,
+    events: mpsc::Sender<(PeerId, FromSource)>,
+}
+
+impl Asker {
+    async fn run(&mut self) {
+        let mut wait = RETRY.0;
+        loop {
+            while self.jobs.is_empty() && self.questions.is_empty() {
+                match timeout(IDLE, self.queue.recv()).await {
+                    Ok(Some(command)) => self.note(command),
+                    _ => {
+                        let mut sources = lock(&self.shared.sources.0);
+                        if self.queue.is_empty() {
+                            self.queue.close();
+                            sources.remove(&self.peer);
+                            return;
+                        }
+                    }
+                }
+            }
+            let error = match self.converse().await {
+                Err(error) => error,
+                Ok(asked) => {
+                    wait = RETRY.0;
+                    asked
+                }
+            };
+            self.shared.port.let_go(self.peer).await;
+            tracing::debug!(peer = %self.peer, error, "asked for packages");
+            // Who waits for an answer asks somebody else.
+            self.questions.clear();
+            self.pause(wait).await;
+            wait = (2 * wait).min(RETRY.1);
+        }
+    }
+
+    /// Waits, and takes commands meanwhile.
+    async fn pause(&mut self, time: Duration) {
+        let mut over = std::pin::pin!(sleep(time));
+        loop {
+            tokio::select! {
+                () = &mut over => return,
+                Some(command) = self.queue.recv() => self.note(command),
+            }
+        }
+    }
+
+    /// Takes a command while there is no stream.
+    fn note(&mut self, command: Command) {
+        match command {
+            Command::Attach(job, manifest, events) => drop(self.jobs.insert(job, Attached { manifest, events })),
+            Command::Detach(job) => drop(self.jobs.remove(&job)),
+            Command::Question(question) if self.questions.len() < QUESTIONS_MAX => self.questions.push_back(question),
+            // The job has been told that there is no stream, or will be.
+            Command::Question(_) | Command::Pieces(..) | Command::Cancel(..) => {}
+        }
+    }
+
+    /// Opens a stream and asks until it breaks; `Err` if there was none.
+    async fn converse(&mut self) -> Result<String, String> {
+        let link = self.shared.port.link(self.peer).await.ok_or("there is no link")?;
+        let stream = self.shared.port.open(self.peer, link.addresses).await.map_err(|error| error.to_string())?;
+        let (from_peer, to_peer) = stream.split();
+        let table = Mutex::new(Table::default());
+        let error = {
+            let peer = self.peer;
+            tokio::select! {
+                Err(error) = read(peer, from_peer, &table, &link.activity) => error,
+                Err(error) = self.ask(to_peer, &table) => error,
+                else => StreamError::Idle,
+            }
+        };
+        for attached in self.jobs.values() {
+            let told = match &error {
+                StreamError::Wire(error) => FromSource::Misbehaved(error.to_string()),
+                _ => FromSource::Down,
+            };
+            let _ = attached.events.send((self.peer, told)).await;
+        }
+        Ok(error.to_string())
+    }
+
+    async fn ask(&mut self, mut stream: impl AsyncWrite + Unpin, table: &Mutex<Table>) -> Result<(), StreamError> {
+        let mut out = Vec::new();
+        for (job, attached) in &self.jobs {
+            lock(table).attach(*job, attached.clone(), &mut out);
+        }
+        for question in self.questions.drain(..) {
+            lock(table).question(question, &mut out);
+        }
+        loop {
+            if !out.is_empty() {
+                let write = async {
+                    stream.write_all(&out).await?;
+                    stream.flush().await
+                };
+                timeout(WRITE_TIMEOUT, write).await.map_err(|_| StreamError::Stuck)??;
+                out.clear();
+            }
+            let command = match timeout(IDLE, self.queue.recv()).await {
+                Ok(Some(command)) => command,
+                Ok(None) => return Err(StreamError::Idle),
+                Err(_) if self.jobs.is_empty() && lock(table).questions.is_empty() => return Err(StreamError::Idle),
+                Err(_) => continue,
+            };
+            self.carry_out(command, table, &mut out);
+            while out.len() < 64 * 1024 {
+                let Ok(command) = self.queue.try_recv() else { break };
+                self.carry_out(command, table, &mut out);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, command: Command, table: &Mutex<Table>, out: &mut Vec<u8>) {
+        let mut table = lock(table);
+        match command {
+            Command::Attach(job, manifest, events) => {
+                let attached = Attached { manifest, events };
+                self.jobs.insert(job, attached.clone());
+                table.attach(job, attached, out);
+            }
+            Command::Detach(job) => {
+                self.jobs.remove(&job);
+                table.detach(job, out);
+            }
+            Command::Pieces(job, request, pieces) => {
+                if let Some(attached) = self.jobs.get(&job) {
+                    table.pieces(job, attached, request, pieces, out);
+                }
+            }
+            Command::Cancel(job, request, piece) => table.cancel(job, request, piece, out),
+            Command::Question(question) => table.question(question, out),
+        }
+    }
+}
+
+/// What was asked on one stream and not answered yet.
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    questions: BTreeMap<u64, (Question, Blob)>,
+    follows: BTreeMap<u64, (u64, Attached, Blob)>,
+    requests: BTreeMap<u64, (u64, RequestId, Attached, Range<u32>)>,
+    ids: BTreeMap<(u64, RequestId), u64>,
+}
+
+impl Table {
+    fn id(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn attach(&mut self, job: u64, attached: Attached, out: &mut Vec<u8>) {
+        let id = self.id();
+        Ask::Follow(id, attached.manifest.id()).put(out);
+        self.follows.insert(id, (job, attached, Blob::default()));
+    }
+
+    fn detach(&mut self, job: u64, out: &mut Vec<u8>) {
+        let follows = self.follows.iter().filter(|(_, (other, ..))| *other == job);
+        for id in follows.map(|(id, _)| *id).collect::<Vec<_>>() {
+            Ask::Unfollow(id).put(out);
+            self.follows.remove(&id);
+        }
+        // What is on its way comes, and is dropped.
+        for (id, (_, _, _, pieces)) in self.requests.iter().filter(|(_, (other, ..))| *other == job) {
+            pieces.clone().for_each(|piece| Ask::Cancel(*id, piece).put(out));
+        }
+        self.ids.retain(|(other, _), _| *other != job);
+    }
+
+    fn question(&mut self, question: Question, out: &mut Vec<u8>) {
+        let id = self.id();
+        match question.what {
+            What::Catalog(digest) => Ask::Catalog(id, digest),
+            What::Manifest(package) => Ask::Manifest(id, package),
+        }
+        .put(out);
+        self.questions.insert(id, (question, Blob::default()));
+    }
+
+    fn pieces(&mut self, job: u64, attached: &Attached, request: RequestId, pieces: Range<u32>, out: &mut Vec<u8>) {
+        let id = self.id();
+        Ask::Pieces(id, attached.manifest.id(), pieces.start, pieces.end - pieces.start).put(out);
+        self.requests.insert(id, (job, request, attached.clone(), pieces));
+        self.ids.insert((job, request), id);
+    }
+
+    fn cancel(&self, job: u64, request: RequestId, piece: Piece, out: &mut Vec<u8>) {
+        if let Some(id) = self.ids.get(&(job, request)) {
+            Ask::Cancel(*id, piece.0).put(out);
+        }
+    }
+
+    /// A request is over.
+    fn finish(&mut self, id: u64, end: End) -> Result<Told, WireError> {
+        let over = self.requests.remove(&id).ok_or(WireError::Unasked("the end of what was not asked"))?;
+        let (job, request, attached, _) = over;
+        self.ids.remove(&(job, request));
+        Ok(Some((attached, FromSource::Ended(request, end))))
+    }
+
+    fn on_answer(&mut self, answer: Answer) -> Result<Told, WireError> {
+        let unasked = || WireError::Unasked("an answer to what was not asked");
+        match answer {
+            Answer::Blob(id, bytes) => {
+                if let Some((question, blob)) = self.questions.get_mut(&id) {
+                    let most = match question.what {
+                        What::Catalog(_) => CATALOG_BYTES_MAX,
+                        What::Manifest(_) => MANIFEST_BYTES_MAX,
+                    };
+                    blob.expect(bytes, most)?;
+                } else if let Some((_, attached, blob)) = self.follows.get_mut(&id) {
+                    blob.expect(bytes, attached.manifest.piece_count().div_ceil(8) as usize)?;
+                } else if id > self.next {
+                    return Err(unasked());
+                }
+                self.on_chunk(id, &[])
+            }
+            Answer::Has(id, ranges) => {
+                Ok(self.follows.get(&id).map(|(_, attached, _)| (attached.clone(), FromSource::Has(ranges))))
+            }
+            Answer::End(id) => self.finish(id, End::Sent),
+            Answer::Busy(id, after_ms) => self.finish(id, End::Busy(Duration::from_millis(after_ms.into()))),
+            Answer::Gone(id) => {
+                if let Some((_, attached, _)) = self.follows.remove(&id) {
+                    return Ok(Some((attached, FromSource::Down)));
+                }
+                if self.requests.contains_key(&id) {
+                    return self.finish(id, End::Sent);
+                }
+                let known = self.questions.remove(&id).is_some() || id <= self.next;
+                if known { Ok(None) } else { Err(unasked()) }
+            }
+        }
+    }
+
+    /// Bytes of a catalog, a manifest or a set of pieces. What is not wanted any more is dropped.
+    fn on_chunk(&mut self, id: u64, bytes: &[u8]) -> Result<Told, WireError> {
+        if let Some((_, blob)) = self.questions.get_mut(&id) {
+            blob.push(bytes)?;
+            if let Some(bytes) = blob.take()
+                && let Some((question, _)) = self.questions.remove(&id)
+            {
+                let _ = question.answer.send(bytes);
+            }
+        } else if let Some((_, attached, blob)) = self.follows.get_mut(&id) {
+            blob.push(bytes)?;
+            if let Some(bytes) = blob.take() {
+                let have = PieceSet::from_bytes(&bytes, attached.manifest.piece_count())
+                    .map_err(|_| WireError::Unasked("a set of pieces of another package"))?;
+                return Ok(Some((attached.clone(), FromSource::Up(have))));
+            }
+        } else if id > self.next {
+            return Err(WireError::Unasked("a part of what was not asked"));
+        }
+        Ok(None)
+    }
+}
+
+/// Whom to tell what.
+type Told = Option<(Attached, FromSource)>;
+
+/// A piece on its way.
+#[derive(Default)]
+struct Piecemeal {
+    id: u64,
+    piece: u32,
+    bytes: Vec<u8>,
+}
+
+async fn read(
+    peer: PeerId,
+    mut stream: impl AsyncRead + Unpin,
+    table: &Mutex<Table>,
+    activity: &Activity,
+) -> Result<(), StreamError> {
+    let mut frame = Vec::new();
+    let mut current = Piecemeal::default();
+    loop {
+        let mut head = [0; HEAD_BYTES];
+        stream.read_exact(&mut head).await?;
+        let head = Head::decode(head)?;
+        activity.note();
+        let told = if head.kind == Frame::Block {
+            Some(read_block(&mut stream, head.bytes, table, &mut current).await?)
+        } else {
+            frame.resize(head.bytes as usize, 0);
+            stream.read_exact(&mut frame).await?;
+            match (head.kind, frame.split_first_chunk::<CHUNK_HEAD_BYTES>()) {
+                (Frame::Chunk, Some((id, bytes))) => lock(table).on_chunk(u64::from_be_bytes(*id), bytes)?,
+                _ => lock(table).on_answer(Answer::decode(&frame)?)?,
+            }
+        };
+        if let Some((attached, told)) = told {
+            // A job that has ended hears nothing.
+            let _ = attached.events.send((peer, told)).await;
+        }
+    }
+}
+
+/// Reads bytes of a piece to where they belong. Pieces come in order, so there is one at a time.
+async fn read_block(
+    stream: &mut (impl AsyncRead + Unpin),
+    length: u32,
+    table: &Mutex<Table>,
+    current: &mut Piecemeal,
+) -> Result<(Attached, FromSource), StreamError> {
+    let mut head = [0; BLOCK_HEAD_BYTES];
+    stream.read_exact(&mut head).await?;
+    let Block { id, piece, offset } = Block::decode(head);
+    let bytes = length - BLOCK_HEAD_BYTES as u32;
+    let asked = lock(table).requests.get(&id).map(|(_, request, attached, _)| (*request, attached.clone()));
+    let (request, attached) = asked.ok_or(WireError::Unasked("bytes that were not asked for"))?;
+    let at = attached.manifest.locate(Piece(piece)).ok_or(WireError::Unasked("a piece that does not exist"))?;
+    if offset == 0 {
+        *current = Piecemeal { id, piece, bytes: Vec::with_capacity(at.bytes as usize) };
+    }
+    let start = current.bytes.len();
+    if (current.id, current.piece, start) != (id, piece, offset as usize) {
+        return Err(WireError::Unasked("bytes of a piece out of order").into());
+    }
+    if start + bytes as usize > at.bytes as usize {
+        return Err(WireError::Unasked("more bytes than a piece has").into());
+    }
+    current.bytes.resize(start + bytes as usize, 0);
+    stream.read_exact(&mut current.bytes[start..]).await?;
+    let whole = (current.bytes.len() == at.bytes as usize).then(|| std::mem::take(&mut current.bytes));
+    Ok((attached, FromSource::Block { request, piece: Piece(piece), bytes, whole }))
+}
