@@ -208,21 +208,7 @@ impl From<LibraryError> for ApiError {
             "disk_full" => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let mut view = error.view();
-        view.hint.get_or_insert_with(|| fallback_hint(&view.code).to_owned());
-        Self { status, view }
-    }
-}
-
-/// What to do about errors that say nothing of it themselves.
-fn fallback_hint(code: &str) -> &'static str {
-    match code {
-        "not_installed" => "install it first: banyan library install",
-        "bad_package" => "whoever made it has to mend it; see docs/LIBRARY.md",
-        "bad_root" => "name a folder that is there and yours to write",
-        "cancelled" => "ask for it again",
-        "unavailable" => "start the node again with `banyan run`",
-        _ => "see the node's log",
+        Self { status, view: error.view() }
     }
 }
 
@@ -290,23 +276,6 @@ mod tests {
         let long = format!("label={}", "x".repeat(65));
         for text in ["", "some", "all=", "label", "label=", "peer=x", &long] {
             assert!(parse_push_to(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn every_error_has_a_hint() {
-        let errors = [
-            LibraryError::NotFound("x".to_owned()),
-            LibraryError::NotInstalled("x".to_owned()),
-            LibraryError::BadPackage("x".to_owned()),
-            LibraryError::BadRoot("x".to_owned()),
-            LibraryError::Io("x".to_owned()),
-            LibraryError::Cancelled,
-            LibraryError::Unavailable,
-        ];
-        for error in errors {
-            let error = ApiError::from(error);
-            assert!(error.view.hint.is_some_and(|hint| !hint.is_empty()), "{}", error.view.code);
         }
     }
 

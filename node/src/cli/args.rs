@@ -109,6 +109,9 @@ pub(crate) struct Run {
     /// A folder to share, whose sub-folders are packages; may be repeated. The first takes what is fetched
     #[arg(long, value_name = "DIR")]
     pub(crate) library: Vec<PathBuf>,
+    /// Offer others only this package, by name or id; may be repeated [default: all that is shared]
+    #[arg(long, value_name = "PACKAGE", requires = "library")]
+    pub(crate) library_allow: Vec<String>,
     /// What to log: error, warn, info, debug, trace, or target=level,… [default: info of banyan, else warn]
     #[arg(long, value_name = "FILTER", env = "BANYAN_LOG", hide_env_values = true)]
     pub(crate) log: Option<String>,

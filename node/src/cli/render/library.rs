@@ -216,8 +216,9 @@ pub(crate) fn outcome(job: &JobView) -> String {
         "push" => "pushed",
         kind => kind,
     };
+    let moves = matches!(job.kind.as_str(), "get" | "update" | "verify");
     let bytes = match job.bytes {
-        0 => String::new(),
+        bytes if bytes == 0 || !moves => String::new(),
         bytes if job.took_s >= 1.0 => format!(", {}, {}", amount(bytes), rate(bytes as f64 / job.took_s)),
         bytes => format!(", {}", amount(bytes)),
     };

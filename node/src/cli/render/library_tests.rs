@@ -188,7 +188,7 @@ fn progress_is_one_line_as_long_as_there_is_room_d12() {
 fn outcome_is_a_sentence() {
     let done = JobView { bytes: 3 << 30, took_s: 24.0, ..running() };
     assert_eq!(outcome(&done), "fetched models 2.0 in 24 s, 3.0 GiB, 128.0 MiB/s");
-    let removed = JobView { kind: "remove".to_owned(), version: None, bytes: 0, took_s: 0.01, ..done };
+    let removed = JobView { kind: "remove".to_owned(), version: None, took_s: 0.01, ..done };
     assert_eq!(outcome(&removed), "removed models in 0.0 s");
 }
 
