@@ -247,6 +247,9 @@ fn percent(job: &JobView) -> Option<u64> {
 }
 
 fn rate(rate: f64) -> String {
+    if rate < 1.0 {
+        return "-".to_owned();
+    }
     amount(rate as u64) + "/s"
 }
 
