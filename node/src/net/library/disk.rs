@@ -7,9 +7,8 @@ use std::{
 
 use banyan_gossip::PeerId;
 use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_util::task::TaskTracker;
 
-use super::{LibraryError, held::Partial, lock};
+use super::{LibraryError, Shared, held::Partial, lock};
 use crate::{
     library::{
         download::Input,
@@ -42,14 +41,14 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn start(
-        tasks: &TaskTracker,
+        shared: &Shared,
         download: DiskDownload,
         partial: Arc<Partial>,
     ) -> (Self, mpsc::UnboundedReceiver<Written>) {
         let (writes, queue) = blocking::channel();
         // No more than pieces that wait.
         let (written, done) = mpsc::unbounded_channel();
-        let thread = tasks.spawn_blocking(move || run(download, &partial, &queue, &written));
+        let thread = shared.spawn_blocking(move || run(download, &partial, &queue, &written));
         (Self { writes, thread }, done)
     }
 

@@ -78,7 +78,7 @@ impl Shared {
                 root.want(&folder, None)?;
                 Ok::<_, LibraryError>(root.library.abandon(&folder)?)
             };
-            root.operate(&self.tasks, abandon).await?;
+            root.operate(self, abandon).await?;
         }
         self.refresh();
         result
@@ -121,7 +121,7 @@ impl Shared {
                     () = self.stop.cancelled() => return Err(LibraryError::Unavailable),
                 };
                 let Some(bytes) = bytes else { continue };
-                let decoded = self.tasks.spawn_blocking(move || Manifest::decode(&bytes)).await;
+                let decoded = self.spawn_blocking(move || Manifest::decode(&bytes)).await;
                 match decoded {
                     Ok(Ok(manifest)) if manifest.id() == job.package => return Ok(Arc::new(manifest)),
                     Ok(Err(error)) => tracing::warn!(%peer, %error, "a source sent a manifest that is none"),
@@ -147,7 +147,7 @@ impl Shared {
         let manifest = Arc::clone(download.manifest());
         let (now, have) = (Instant::now(), download.have().clone());
         let planner = Download::new(manifest.piece_sizes(), have, Config::default(), fastrand::Rng::new(), now);
-        let (disk, mut written) = Disk::start(&self.tasks, download, Arc::clone(partial));
+        let (disk, mut written) = Disk::start(self, download, Arc::clone(partial));
         let (events, mut inbox) = mpsc::channel(INBOX_MESSAGES);
         let mut fetch = Fetch {
             shared: Arc::clone(self),
@@ -181,7 +181,7 @@ impl Shared {
     ) -> Result<(), LibraryError> {
         job.phase("running", if install { "unpacking" } else { "committing" });
         let (job, folder) = (Arc::clone(job), folder.to_owned());
-        root.operate(&self.tasks, move |root| {
+        root.operate(self, move |root| {
             let manifest = Arc::clone(download.manifest());
             // What is installed is updated with the package.
             let install = install || root.library.installed(&folder)?.is_some();
@@ -221,6 +221,7 @@ impl Fetch {
         loop {
             self.carry_out(now);
             if self.planner.is_complete() {
+                self.tell_progress();
                 return Ok(());
             }
             let due = self.planner.poll_timeout().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
@@ -251,11 +252,15 @@ impl Fetch {
                 _ = look.tick() => {
                     now = Instant::now();
                     self.look_for_sources(now);
-                    let labels = |peer: &str| lock(&self.shared.state).labels.get(peer).cloned();
-                    self.job.progress(self.planner.progress(), self.planner.explain(), labels);
+                    self.tell_progress();
                 }
             }
         }
+    }
+
+    fn tell_progress(&self) {
+        let labels = |peer: &str| lock(&self.shared.state).labels.get(peer).cloned();
+        self.job.progress(self.planner.progress(), self.planner.explain(), labels);
     }
 
     /// Carries out what the planner wants.

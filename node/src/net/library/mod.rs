@@ -24,7 +24,11 @@ use std::{
 };
 
 use banyan_gossip::PeerId;
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use error::LibraryError;
@@ -55,6 +59,7 @@ struct Shared {
     allow: AllowList,
     stop: CancellationToken,
     tasks: TaskTracker,
+    runtime: Handle,
     state: Mutex<State>,
     sources: Sources,
     serving: Serving,
@@ -84,12 +89,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// Starts a task that the library waits for when it stops; on the node's runtime, whoever asks.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    fn spawn_blocking<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        self.tasks.spawn_blocking_on(act, &self.runtime)
+    }
+
     /// Does something that blocks.
     async fn blocking<T: Send + 'static>(
         &self,
         act: impl FnOnce() -> Result<T, LibraryError> + Send + 'static,
     ) -> Result<T, LibraryError> {
-        let done = self.tasks.spawn_blocking(act).await;
+        let done = self.spawn_blocking(act).await;
         done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 }
@@ -127,6 +141,7 @@ impl Library {
             allow,
             stop,
             tasks,
+            runtime: Handle::current(),
             state: Mutex::new(state),
             sources: Sources::default(),
             serving: Serving::default(),
@@ -139,9 +154,9 @@ impl Library {
                 return Err(failed(error));
             }
         }
-        shared.tasks.spawn(Arc::clone(&shared).follow_catalogs());
+        shared.spawn(Arc::clone(&shared).follow_catalogs());
         let serving = Arc::clone(&shared);
-        shared.tasks.spawn(async move {
+        shared.spawn(async move {
             loop {
                 tokio::select! {
                     () = serving.stop.cancelled() => break,

@@ -99,7 +99,7 @@ impl Shared {
     ) -> Result<Arc<Job>, LibraryError> {
         let job = lock(&self.state).jobs.begin(kind, package, title, &self.port)?;
         let (shared, running) = (Arc::clone(self), Arc::clone(&job));
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             let result = shared.fetch(&running, install).await;
             if let Err(error) = &result {
                 tracing::debug!(job = running.id, %error, "a job has failed");
@@ -127,7 +127,7 @@ impl Shared {
 
     fn run_operation(self: &Arc<Self>, job: &Arc<Job>, root: Arc<Root>, folder: String, what: Kind) {
         let (shared, job) = (Arc::clone(self), Arc::clone(job));
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             let running = Arc::clone(&job);
             let result = if what == Kind::Verify {
                 shared.blocking(move || verify(&root, &folder, &running)).await
@@ -137,7 +137,7 @@ impl Shared {
                     root.changed(&folder);
                     done
                 };
-                root.operate(&shared.tasks, act).await
+                root.operate(&shared, act).await
             };
             shared.refresh();
             job.end(result);

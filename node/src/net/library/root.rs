@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{LibraryError, lock};
+use super::{LibraryError, Shared, lock};
 use crate::{
     library::{
         manifest::{Manifest, PackageId},
@@ -114,13 +114,13 @@ impl Root {
     /// Runs an operation on packages on a thread that may block; nothing else changes the root meanwhile.
     pub(super) async fn operate<T: Send + 'static>(
         self: &Arc<Self>,
-        tasks: &tokio_util::task::TaskTracker,
+        shared: &Shared,
         operation: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> T {
         self.operations.fetch_add(1, Ordering::Relaxed);
         let turn = self.turn.lock().await;
         let root = Arc::clone(self);
-        let done = tasks.spawn_blocking(move || operation(&root)).await;
+        let done = shared.spawn_blocking(move || operation(&root)).await;
         self.operations.fetch_sub(1, Ordering::Relaxed);
         drop(turn);
         done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))

@@ -160,7 +160,7 @@ impl Shared {
                 }
                 fastrand::shuffle(&mut peers);
                 let (shared, done) = (Arc::clone(&self), done.clone());
-                self.tasks.spawn(async move {
+                self.spawn(async move {
                     let ok = tokio::select! {
                         ok = shared.fetch_catalog(digest, &peers) => ok,
                         () = shared.stop.cancelled() => false,
@@ -199,7 +199,7 @@ impl Shared {
             while self.is_shared(&root) {
                 let (scanned, shared) = (Arc::clone(&root), Arc::clone(&self));
                 let scan = move || scanned.scan(&|| shared.stop.is_cancelled() || !shared.is_shared(&scanned));
-                match self.tasks.spawn_blocking(scan).await {
+                match self.spawn_blocking(scan).await {
                     Ok(Ok(())) => break,
                     _ if self.stop.is_cancelled() => return,
                     _ => sleep(SCAN_RETRY).await,
@@ -232,7 +232,7 @@ impl Shared {
         let path = path.to_owned();
         let (root, recovered) = self.blocking(move || Root::open(&path)).await?;
         lock(&self.state).roots.push(Arc::clone(&root));
-        self.tasks.spawn(Arc::clone(self).watch(Arc::clone(&root)));
+        self.spawn(Arc::clone(self).watch(Arc::clone(&root)));
         for (folder, outcome) in recovered.done {
             if let crate::library::transaction::Recovery::Download(package) = outcome {
                 self.resume(&root, folder, package).await;

@@ -52,6 +52,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Those who ask.
 #[derive(Debug)]
 pub(super) struct Serving {
+    /// Locked before `askers`.
     serve: Mutex<Serve>,
     askers: Mutex<BTreeMap<PeerId, Arc<Asker>>>,
     next: AtomicU64,
@@ -113,12 +114,15 @@ impl Shared {
         let Asking { peer, stream, activity } = asking;
         let number = self.serving.next.fetch_add(1, Ordering::Relaxed);
         let asker = Arc::new(Asker { peer, number, decided: Mutex::default(), bell: Notify::new() });
-        if let Some(before) = lock(&self.serving.askers).insert(peer, Arc::clone(&asker)) {
-            before.bell.notify_waiters();
+        {
+            let mut serve = lock(&self.serving.serve);
+            serve.handle_down(peer);
+            if let Some(before) = lock(&self.serving.askers).insert(peer, Arc::clone(&asker)) {
+                before.bell.notify_one();
+            }
         }
-        lock(&self.serving.serve).handle_down(peer);
         let (shared, stop) = (Arc::clone(self), self.stop.clone());
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             let (from_peer, to_peer) = stream.split();
             let (answers, queue) = mpsc::channel(ANSWERS_MAX);
             let (blocks, read) = mpsc::channel(1);
@@ -134,10 +138,10 @@ impl Shared {
             if let Some(error) = error {
                 tracing::debug!(%peer, %error, "serves a peer no more");
             }
-            let mut askers = lock(&shared.serving.askers);
+            let (mut serve, mut askers) = (lock(&shared.serving.serve), lock(&shared.serving.askers));
             if askers.get(&peer).is_some_and(|current| current.number == number) {
                 askers.remove(&peer);
-                lock(&shared.serving.serve).handle_down(peer);
+                serve.handle_down(peer);
             }
         });
     }
@@ -170,7 +174,7 @@ impl Shared {
                 Ask::Manifest(id, package) => match self.held(package) {
                     Some(held) => {
                         let encode = move || held.manifest().encode();
-                        let bytes = self.tasks.spawn_blocking(encode).await.map_err(io::Error::other)?;
+                        let bytes = self.spawn_blocking(encode).await.map_err(io::Error::other)?;
                         send_blob(id, &bytes, answers).await;
                     }
                     None => Answer::Gone(id).put(&mut out),
@@ -264,7 +268,7 @@ impl Shared {
             }
             let shared = Arc::clone(self);
             let permit = self.serving.reads.acquire().await.map_err(io::Error::other)?;
-            let read = self.tasks.spawn_blocking(move || shared.read_parts(parts)).await.map_err(io::Error::other)?;
+            let read = self.spawn_blocking(move || shared.read_parts(parts)).await.map_err(io::Error::other)?;
             drop(permit);
             if blocks.send((read, bytes)).await.is_err() {
                 return Ok(());

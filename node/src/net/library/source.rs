@@ -114,7 +114,7 @@ impl Shared {
         sources.insert(peer, commands.clone());
         let shared = Arc::clone(self);
         let stop = self.stop.clone();
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             let mut asker = Asker { shared, peer, queue, jobs: BTreeMap::new(), questions: VecDeque::new() };
             tokio::select! {
                 () = asker.run() => {}

@@ -1,0 +1,303 @@
+//! Libraries of several nodes on real sockets and disks.
+
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use banyan_node::{
+    Builder, Library, LibraryError, Node, Selector,
+    views::library::{JobView, VersionView},
+};
+use tokio::{
+    runtime::Runtime,
+    time::{sleep, timeout},
+};
+
+/// Time for anything to happen.
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Shared {
+    node: Node,
+    folder: PathBuf,
+}
+
+/// A node on a runtime of its own, which can be killed.
+struct Mortal {
+    shared: Shared,
+    runtime: Runtime,
+}
+
+impl Mortal {
+    async fn start(folder: &Path, bootstrap: Option<&Shared>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("starts");
+        let builder = Shared::builder(folder, bootstrap).await;
+        let node = runtime.spawn(builder.start()).await.expect("no panic").expect("it starts");
+        Self { shared: Shared { node, folder: folder.to_owned() }, runtime }
+    }
+
+    /// Nothing of it runs any more; nobody is told.
+    async fn kill(self) {
+        let killed = tokio::task::spawn_blocking(move || self.runtime.shutdown_timeout(LIMIT));
+        killed.await.expect("no panic");
+    }
+}
+
+impl Shared {
+    async fn builder(folder: &Path, bootstrap: Option<&Self>) -> Builder {
+        let builder = Node::builder().mdns(false).listen("/ip4/127.0.0.1/tcp/0").library(folder);
+        match bootstrap {
+            Some(other) => builder.bootstrap(other.address().await),
+            None => builder,
+        }
+    }
+
+    async fn start(folder: &Path, bootstrap: Option<&Self>) -> Self {
+        let node = Self::builder(folder, bootstrap).await.start().await.expect("it starts");
+        Self { node, folder: folder.to_owned() }
+    }
+
+    /// Waits until a job has fetched so much.
+    async fn fetched(&self, job: &JobView, bytes: u64) -> JobView {
+        until("enough is fetched", async || {
+            let view = self.library().job(job.id).await.expect("it is known");
+            (view.bytes >= bytes || view.state == "done").then_some(view)
+        })
+        .await
+    }
+
+    async fn address(&self) -> String {
+        until("it listens", async || self.node.status().await.expect("it runs").addresses.into_iter().next()).await
+    }
+
+    fn library(&self) -> Library {
+        self.node.library().expect("it shares a folder")
+    }
+
+    /// Waits until a version of a title is known that so many others have.
+    async fn sees(&self, name: &str, version: &str, peers: usize) -> VersionView {
+        until(&format!("{peers} peers have {name} {version}"), async || {
+            let view = self.library().view().await.expect("it runs");
+            let title = view.titles.into_iter().find(|title| title.name == name)?;
+            title.versions.into_iter().find(|found| found.version == version && found.peers.len() == peers)
+        })
+        .await
+    }
+
+    async fn has(&self, name: &str, version: &str, here: Option<&str>) {
+        until(&format!("{name} {version} is {here:?} here"), async || {
+            let view = self.library().view().await.expect("it runs");
+            let versions = view.titles.into_iter().find(|title| title.name == name).map(|title| title.versions);
+            let found = versions.unwrap_or_default().into_iter().find(|found| found.version == version);
+            (found.and_then(|found| found.here).as_deref() == here).then_some(())
+        })
+        .await;
+    }
+
+    async fn ended(&self, job: JobView) -> JobView {
+        until("the job ends", async || {
+            let view = self.library().job(job.id).await.expect("it is known");
+            (!matches!(view.state.as_str(), "running" | "waiting")).then_some(view)
+        })
+        .await
+    }
+
+    async fn done(&self, job: Result<JobView, LibraryError>) -> JobView {
+        let job = self.ended(job.expect("it begins")).await;
+        assert_eq!(job.state, "done", "{:?}", job.error);
+        job
+    }
+}
+
+async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let wait = async {
+        loop {
+            if let Some(found) = check().await {
+                return found;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("never: {what}"))
+}
+
+/// Bytes of which no two pieces are the same.
+fn content(bytes: usize) -> Vec<u8> {
+    let mut content: Vec<u8> = (0..=255).cycle().take(bytes).collect();
+    for (number, piece) in (0u64..).zip(content.chunks_mut(1 << 16)) {
+        let stamp = number.to_le_bytes();
+        let stamped = piece.len().min(stamp.len());
+        piece[..stamped].copy_from_slice(&stamp[..stamped]);
+    }
+    content
+}
+
+/// Writes a package of a large file, a small one in a folder and an empty one.
+fn package(library: &Path, name: &str, version: &str, large_bytes: usize) {
+    let folder = library.join(name);
+    fs::create_dir_all(folder.join("data")).expect("makes folders");
+    fs::write(folder.join("large.bin"), content(large_bytes)).expect("writes");
+    fs::write(folder.join("data/small"), version).expect("writes");
+    fs::write(folder.join("data/empty"), "").expect("writes");
+    fs::write(folder.join("version.ini"), format!("name={name}\nversion={version}\n")).expect("writes");
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    ["large.bin", "data/small", "data/empty", "version.ini"]
+        .iter()
+        .all(|file| fs::read(a.join(file)).ok().is_some_and(|bytes| Some(bytes) == fs::read(b.join(file)).ok()))
+}
+
+fn folders<const N: usize>() -> [tempfile::TempDir; N] {
+    std::array::from_fn(|_| tempfile::tempdir().expect("a folder"))
+}
+
+fn select(text: &str) -> Selector {
+    text.into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn package_is_fetched_installed_uninstalled_and_removed_d3_d5_d8() {
+    let [a, b] = folders();
+    package(a.path(), "tool", "1.2", 9_000_000);
+    let source = Shared::start(a.path(), None).await;
+    let target = Shared::start(b.path(), Some(&source)).await;
+    let seen = target.sees("tool", "1.2", 1).await;
+    assert_eq!((seen.files, seen.here), (4, None));
+    assert!(matches!(target.library().get(&select("tol"), false).await, Err(LibraryError::NotFound(_))));
+    let job = target.done(target.library().get(&select("tool"), false).await).await;
+    assert_eq!((job.bytes, job.bytes_total), (seen.bytes, seen.bytes));
+    assert_eq!(job.sources.len(), 1);
+    assert!(same(&a.path().join("tool"), &b.path().join("tool")));
+    // The source sees that it is no longer the only one.
+    source.sees("tool", "1.2", 1).await;
+    target.done(target.library().install(&select(&seen.package[..8])).await).await;
+    target.has("tool", "1.2", Some("installed")).await;
+    assert!(b.path().join("tool/local/data/small").is_file());
+    target.done(target.library().verify(&select("tool@1.2")).await).await;
+    target.done(target.library().uninstall(&select("tool")).await).await;
+    target.has("tool", "1.2", Some("complete")).await;
+    assert!(matches!(target.library().uninstall(&select("tool")).await, Err(LibraryError::NotInstalled(_))));
+    target.done(target.library().remove(&select("tool")).await).await;
+    target.has("tool", "1.2", None).await;
+    assert!(!target.folder.join("tool").exists());
+    source.node.shutdown().await;
+    until("what only a node had that has left is no longer listed", async || {
+        target.library().view().await.expect("it runs").titles.is_empty().then_some(())
+    })
+    .await;
+    target.node.shutdown().await;
+    assert!(matches!(target.library().view().await, Err(LibraryError::Unavailable)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sources_are_asked_at_once_and_one_may_die_d3_d5() {
+    let [a, b, c] = folders();
+    for folder in [&a, &b] {
+        package(folder.path(), "set", "1", 96 << 20);
+    }
+    let first = Shared::start(a.path(), None).await;
+    let second = Mortal::start(b.path(), Some(&first)).await;
+    let target = Shared::start(c.path(), Some(&first)).await;
+    let seen = target.sees("set", "1", 2).await;
+    let job = target.library().get(&select("set"), false).await.expect("it begins");
+    let both = until("both send", async || {
+        let view = target.library().job(job.id).await.expect("it is known");
+        let sending = view.sources.iter().filter(|source| source.bytes > 0).count();
+        (sending == 2 || view.state == "done").then_some(view)
+    })
+    .await;
+    assert_eq!(both.sources.iter().filter(|source| source.bytes > 0).count(), 2, "{both:?}");
+    second.kill().await;
+    let job = target.ended(job).await;
+    assert_eq!((job.state.as_str(), job.bytes), ("done", seen.bytes), "{:?}", job.error);
+    assert!(same(&a.path().join("set"), &c.path().join("set")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn download_goes_on_after_a_restart_d7() {
+    let [a, b] = folders();
+    package(a.path(), "set", "1", 192 << 20);
+    let source = Shared::start(a.path(), None).await;
+    let target = Mortal::start(b.path(), Some(&source)).await;
+    let seen = target.shared.sees("set", "1", 1).await;
+    let job = target.shared.library().install(&select("set")).await.expect("it begins");
+    let before = target.shared.fetched(&job, 80 << 20).await;
+    assert_eq!(before.state, "running");
+    target.kill().await;
+    assert!(!b.path().join("set").exists());
+    let target = Shared::start(b.path(), Some(&source)).await;
+    let job = target.library().jobs().await.expect("it runs").jobs.pop().expect("it goes on by itself");
+    assert_eq!(job.kind, "install");
+    let job = target.done(Ok(job)).await;
+    assert_eq!(job.bytes, seen.bytes);
+    let fetched: u64 = job.sources.iter().map(|source| source.bytes).sum();
+    assert!(fetched + (80 << 20) <= seen.bytes + (64 << 20), "{fetched} bytes were fetched again");
+    target.has("set", "1", Some("installed")).await;
+    assert!(same(&a.path().join("set"), &b.path().join("set/local")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn source_with_wrong_bytes_is_left_out_and_named_d6() {
+    let [a, b, c] = folders();
+    for folder in [&a, &b] {
+        package(folder.path(), "set", "1", 48 << 20);
+    }
+    // The files are old enough to be remembered by size and time, so that what changes below is not seen.
+    let path = b.path().join("set/large.bin");
+    let old = SystemTime::now() - Duration::from_secs(3600);
+    fs::File::options().write(true).open(&path).and_then(|file| file.set_modified(old)).expect("sets the time");
+    let honest = Shared::start(a.path(), None).await;
+    let liar = Shared::start(b.path(), Some(&honest)).await;
+    honest.sees("set", "1", 1).await;
+    let file = fs::File::options().write(true).open(&path).expect("opens");
+    for piece in 0..48 {
+        file.write_all_at(b"lies", (piece << 20) + 500).expect("writes");
+    }
+    file.set_modified(old).expect("sets the time");
+    let target = Shared::start(c.path(), Some(&honest)).await;
+    target.sees("set", "1", 2).await;
+    let job = target.done(target.library().get(&select("set"), false).await).await;
+    assert!(same(&a.path().join("set"), &c.path().join("set")));
+    let liar_id = liar.node.peer_id().to_string();
+    let named = job.sources.iter().find(|source| source.peer_id == liar_id).expect("it was asked");
+    assert!(named.state.starts_with("quarantined"), "{named:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn update_replaces_the_version_that_is_installed_d8() {
+    let [a, b] = folders();
+    package(a.path(), "tool", "1.9", 3_000_000);
+    let source = Shared::start(a.path(), None).await;
+    let target = Shared::start(b.path(), Some(&source)).await;
+    target.sees("tool", "1.9", 1).await;
+    target.done(target.library().install(&select("tool")).await).await;
+    package(a.path(), "tool", "1.10", 2_000_000);
+    target.sees("tool", "1.10", 1).await;
+    target.done(target.library().update("tool").await).await;
+    target.has("tool", "1.10", Some("installed")).await;
+    target.has("tool", "1.9", None).await;
+    assert!(same(&a.path().join("tool"), &b.path().join("tool/local")));
+    // There is nothing newer.
+    target.done(target.library().update("tool").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelled_download_leaves_nothing_d10() {
+    let [a, b] = folders();
+    package(a.path(), "set", "1", 128 << 20);
+    let source = Shared::start(a.path(), None).await;
+    let target = Shared::start(b.path(), Some(&source)).await;
+    target.sees("set", "1", 1).await;
+    let job = target.library().get(&select("set"), false).await.expect("it begins");
+    let again = target.library().get(&select("set"), false).await;
+    assert!(matches!(again, Err(LibraryError::Busy(_))), "{again:?}");
+    target.fetched(&job, 1 << 20).await;
+    target.library().cancel(job.id).await.expect("it is known");
+    assert_eq!(target.ended(job).await.state, "cancelled");
+    assert!(!target.folder.join("set").exists());
+    assert_eq!(fs::read_dir(target.folder.join(".banyan/get")).expect("it is there").count(), 0);
+    target.has("set", "1", None).await;
+}
