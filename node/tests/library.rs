@@ -32,7 +32,8 @@ struct Mortal {
 
 impl Mortal {
     async fn start(folder: &Path, bootstrap: Option<&Shared>) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("starts");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("starts");
         let builder = Shared::builder(folder, bootstrap).await;
         let node = runtime.spawn(builder.start()).await.expect("no panic").expect("it starts");
         Self { shared: Shared { node, folder: folder.to_owned() }, runtime }

@@ -51,7 +51,7 @@ pub(super) enum Action {
     Jobs(Jobs),
     /// Say why a job is not faster
     Explain(Job),
-    /// Stop a job; what was fetched is kept
+    /// Stop a job, and undo what it has done
     Cancel(Job),
     /// Follow jobs until Ctrl-C
     Watch(Show),

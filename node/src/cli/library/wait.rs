@@ -68,9 +68,11 @@ fn ended(job: JobView, format: Format) -> Outcome {
                 Format::Jsonl => print(&items(JobView::SCHEMA, &[job])),
             }
         }
-        ("cancelled", _) => {
-            Err(Failure::new(Exit::Partial, format!("job {} was cancelled", job.id), "ask for it again to go on"))
-        }
+        ("cancelled", _) => Err(Failure::new(
+            Exit::Partial,
+            format!("job {} was cancelled", job.id),
+            "what it had done is undone; ask for it again",
+        )),
         (_, Some(error)) => Err(error.into()),
         (state, None) => {
             Err(Failure::internal(format!("job {} is {state}", job.id), "use the same version of banyan for both"))
