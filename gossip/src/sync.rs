@@ -27,8 +27,8 @@ pub(crate) struct Shared<'a> {
     slice: Option<u8>,
 }
 
-/// Buckets of a slice.
-const SLICE: u8 = 32;
+/// Buckets of a slice, of 256, and rows: whichever is more.
+const SLICE: (usize, usize) = (32, 64);
 
 impl<'a> Shared<'a> {
     pub(crate) const fn new(table: &'a PeerTable, full_max: usize) -> Self {
@@ -64,9 +64,11 @@ impl<'a> Shared<'a> {
 
     fn slice_digest(&self) -> Option<Message> {
         let first = self.slice?;
-        let within = |(peer, _): &(&PeerId, &Entry)| bucket(peer).wrapping_sub(first) < SLICE;
+        let rows = 256 * SLICE.1 / self.table.len().max(1);
+        let last = u8::try_from(rows.max(SLICE.0) - 1).unwrap_or(u8::MAX);
+        let within = |(peer, _): &(&PeerId, &Entry)| bucket(peer).wrapping_sub(first) <= last;
         let entries = self.table.shared().filter(within).map(digest_entry).take(DIGEST_ENTRIES_MAX).collect();
-        let buckets = (0..SLICE).map(|index| first.wrapping_add(index)).collect();
+        let buckets = (0..=last).map(|index| first.wrapping_add(index)).collect();
         Some(Message::Digest(self.digest(Some(buckets), entries, true)))
     }
 

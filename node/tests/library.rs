@@ -220,12 +220,12 @@ async fn two_sources_are_asked_at_once_and_one_may_die_d3_d5() {
 #[tokio::test(flavor = "multi_thread")]
 async fn download_goes_on_after_a_restart_d7() {
     let [a, b] = folders();
-    package(a.path(), "set", "1", 192 << 20);
+    package(a.path(), "set", "1", 128 << 20);
     let source = Shared::start(a.path(), None).await;
     let target = Mortal::start(b.path(), Some(&source)).await;
     let seen = target.shared.sees("set", "1", 1).await;
     let job = target.shared.library().install(&select("set")).await.expect("it begins");
-    let before = target.shared.fetched(&job, 80 << 20).await;
+    let before = target.shared.fetched(&job, 72 << 20).await;
     assert_eq!(before.state, "running");
     target.kill().await;
     assert!(!b.path().join("set").exists());
@@ -235,7 +235,7 @@ async fn download_goes_on_after_a_restart_d7() {
     let job = target.done(Ok(job)).await;
     assert_eq!(job.bytes, seen.bytes);
     let fetched: u64 = job.sources.iter().map(|source| source.bytes).sum();
-    assert!(fetched + (80 << 20) <= seen.bytes + (64 << 20), "{fetched} bytes were fetched again");
+    assert!(fetched + (72 << 20) <= seen.bytes + (64 << 20), "{fetched} bytes were fetched again");
     target.has("set", "1", Some("installed")).await;
     assert!(same(&a.path().join("set"), &b.path().join("set/local")));
 }

@@ -18,8 +18,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 fn run(world: &mut World, params: &Params, report: &mut Report) {
     let track = setup::tree(world, params, super::flash_crowd::CAPACITY, Mode::Live);
-    let minute = if params.nodes > 2_000 { 20 * SECOND } else { 60 * SECOND };
-    world.run(minute);
+    // After a crowd, nodes move up for a while; the more there are, the longer.
+    let (calm, minute) = if params.nodes > 2_000 { (90 * SECOND, 20 * SECOND) } else { (60 * SECOND, 60 * SECOND) };
+    world.run(calm);
     let (before, since) = (world.traffic(), world.now());
     world.run(minute);
     world.report_traffic(report, "idle", before, since);

@@ -84,7 +84,7 @@ fn full_tables_exchange_only_what_is_newer_of_whom_both_hold_c5() {
     merge(&mut a, now, 1, 2, Presence::Alive);
     merge(&mut b, now, 2, 2, Presence::Alive);
     let (mut to_a, mut to_b) = (Vec::new(), Vec::new());
-    for first in (0..=u8::MAX).step_by(usize::from(SLICE)) {
+    for first in (0..=u8::MAX).step_by(SLICE.0) {
         let (a, b) = (Shared::new(&a, FULL_MAX).sliced(Some(first)), Shared::new(&b, FULL_MAX).sliced(Some(first)));
         let Message::Digest(opening) = a.root() else { panic!("not a digest") };
         assert!(opening.entries.len() < 200, "{} entries", opening.entries.len());

@@ -31,9 +31,9 @@ pub struct Intent {
 }
 
 impl Intent {
-    /// Whether a package makes way for another version.
-    pub(super) const fn is_replacement(&self) -> bool {
-        matches!((self.target, self.old, self.new), (Target::Package, Some(_), Some(_)))
+    /// Whether this makes way for another version of itself.
+    pub(super) fn is_replacement_of(&self, target: Target) -> bool {
+        self.target == target && self.old.is_some() && self.new.is_some()
     }
 }
 

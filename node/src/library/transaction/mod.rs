@@ -24,7 +24,8 @@
 //! folder is removed (a download is kept, to go on). With an intent it has happened, and is finished
 //! whenever somebody looks: at start-up, and before the next operation on the package.
 //!
-//! Between the two renames the package is found in `old/`: see [`Library::place`]. While an update
+//! Between the two renames the package is found in `old/`: see [`Library::place`], and
+//! [`Library::installed_place`] for what is installed. While an update
 //! runs the old version thus stays usable until the new one is in place and durable.
 //!
 //! Nothing without a marker of this library is ever replaced or removed. In the work folders only
@@ -199,13 +200,42 @@ impl<S: Store> Library<S> {
         if self.is_complete(name)? {
             return Ok(Some(name.to_owned()));
         }
-        let work = Work::new(Area::Get, name);
-        let replaces = intent::read(&self.store, &work.intent())?.is_some_and(|intent| intent.is_replacement());
-        if replaces && self.is_complete(&work.old())? {
-            return Ok(Some(work.old()));
+        if let Some(old) = self.moved_away(Area::Get, name)?
+            && self.is_complete(&old)?
+        {
+            return Ok(Some(old));
         }
         // The new one may have come in between.
         Ok(self.is_complete(name)?.then(|| name.to_owned()))
+    }
+
+    /// The folder with what is installed of a package: `local/` in its place, or where a new install
+    /// has put the old one for a moment. `None`: nothing is installed.
+    ///
+    /// # Errors
+    /// The name is not valid, or the disk fails.
+    pub fn installed_place(&self, name: &str) -> Result<Option<String>, TransactionError> {
+        let Some(place) = self.place(name)? else { return Ok(None) };
+        let local = layout::local(&place);
+        if self.store.metadata(&local)?.is_some() {
+            return Ok(Some(local));
+        }
+        if let Some(old) = self.moved_away(Area::Do, name)? {
+            return Ok(Some(old));
+        }
+        Ok(self.store.metadata(&local)?.map(|_| local))
+    }
+
+    /// Where the old is while the new takes its place; `None`: nothing is being replaced.
+    fn moved_away(&self, area: Area, name: &str) -> Result<Option<String>, TransactionError> {
+        let work = Work::new(area, name);
+        let target = if area == Area::Get { intent::Target::Package } else { intent::Target::Installed };
+        let intent = intent::read(&self.store, &work.intent())?;
+        // Once the new has left its folder the old is removed.
+        let replaces = intent.is_some_and(|intent| intent.is_replacement_of(target))
+            && self.store.metadata(&work.fresh())?.is_some()
+            && self.store.metadata(&work.old())?.is_some();
+        Ok(replaces.then(|| work.old()))
     }
 
     /// The package that this library has put there; `None`: none, or somebody else has.

@@ -18,6 +18,9 @@ use crate::{
     net::fs_store::FsStore,
 };
 
+/// Words on pieces that wait for the job; the disk waits then.
+const WRITTEN_MAX: usize = 256;
+
 /// A download on this machine's disk.
 pub(super) type DiskDownload = transaction::Download<FsStore>;
 
@@ -44,10 +47,9 @@ impl Disk {
         shared: &Shared,
         download: DiskDownload,
         partial: Arc<Partial>,
-    ) -> (Self, mpsc::UnboundedReceiver<Written>) {
+    ) -> (Self, mpsc::Receiver<Written>) {
         let (writes, queue) = blocking::channel();
-        // No more than pieces that wait.
-        let (written, done) = mpsc::unbounded_channel();
+        let (written, done) = mpsc::channel(WRITTEN_MAX);
         let thread = shared.spawn_blocking(move || run(download, &partial, &queue, &written));
         (Self { writes, thread }, done)
     }
@@ -69,7 +71,7 @@ fn run(
     mut download: DiskDownload,
     partial: &Partial,
     queue: &blocking::Receiver<Write>,
-    written: &mpsc::UnboundedSender<Written>,
+    written: &mpsc::Sender<Written>,
 ) -> Result<DiskDownload, LibraryError> {
     loop {
         let due = download.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
@@ -93,7 +95,7 @@ fn run(
                 }
                 Err(error) => return fail(error.into(), written),
             };
-            let _ = written.send(Written::Input(input));
+            let _ = written.blocking_send(Written::Input(input));
         }
         if download.is_checkpoint_due(Instant::now())
             && let Err(error) = download.checkpoint()
@@ -103,7 +105,7 @@ fn run(
     }
 }
 
-fn fail<T>(error: LibraryError, written: &mpsc::UnboundedSender<Written>) -> Result<T, LibraryError> {
-    let _ = written.send(Written::Failed(error.clone()));
+fn fail<T>(error: LibraryError, written: &mpsc::Sender<Written>) -> Result<T, LibraryError> {
+    let _ = written.blocking_send(Written::Failed(error.clone()));
     Err(error)
 }

@@ -161,7 +161,8 @@ impl Shared {
             pieces: BTreeMap::new(),
         };
         let outcome = fetch.run(&mut inbox, &mut written).await;
-        drop(inbox);
+        // Nobody waits for one who listens no more.
+        drop((inbox, written));
         let peers: Vec<PeerId> = fetch.sources.keys().copied().collect();
         for peer in peers {
             fetch.detach(&peer);
@@ -213,7 +214,7 @@ impl Fetch {
     async fn run(
         &mut self,
         inbox: &mut mpsc::Receiver<(PeerId, FromSource)>,
-        written: &mut mpsc::UnboundedReceiver<Written>,
+        written: &mut mpsc::Receiver<Written>,
     ) -> Result<(), LibraryError> {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -140,10 +140,11 @@ impl Job {
     }
 
     pub(super) fn phase(&self, state: &'static str, phase: &'static str) {
-        if {
+        let before = {
             let status = lock(&self.status);
-            (status.state, status.phase) != (state, phase)
-        } {
+            (status.state, status.phase)
+        };
+        if before != (state, phase) {
             self.change(false, |status| (status.state, status.phase) = (state, phase));
         }
     }

@@ -42,7 +42,7 @@ use crate::{
     },
     views::library::{ExplainView, JobView, JobsView, LibraryView, PackageView},
 };
-use held::Partial;
+use held::{Held, Partial};
 use jobs::{Job, Jobs, Kind};
 use port::{Door, Port};
 use root::Root;
@@ -79,6 +79,10 @@ struct State {
     /// Whether `announced` was made from what is here.
     offered: bool,
     merged: MergedCatalog,
+    /// Where the packages of `own` are.
+    held: BTreeMap<PackageId, Held>,
+    /// The node's user is not told yet what has changed.
+    changed: bool,
     /// What people call peers.
     labels: BTreeMap<String, String>,
     jobs: Jobs,
@@ -130,6 +134,8 @@ impl Library {
             announced: empty,
             offered: false,
             merged: MergedCatalog::new(me),
+            held: BTreeMap::new(),
+            changed: false,
             labels: BTreeMap::new(),
             jobs: Jobs::default(),
         };
@@ -165,7 +171,7 @@ impl Library {
             }
             // Whoever still has a handle does not keep folders locked.
             let mut state = lock(&serving.state);
-            (state.roots, state.partials) = (Vec::new(), BTreeMap::new());
+            (state.roots, state.partials, state.held) = Default::default();
         });
         Ok((Self { shared }, door))
     }

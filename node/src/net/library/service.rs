@@ -40,17 +40,11 @@ const RESCAN: Duration = Duration::from_secs(300);
 const SCAN_RETRY: Duration = Duration::from_millis(500);
 
 impl Shared {
-    /// What this node has of a package.
+    /// What this node has of a package that others may know of.
     pub(super) fn held(&self, package: PackageId) -> Option<Held> {
         let state = lock(&self.state);
-        // What may not be announced may not be served.
-        state.own.entry(package).filter(|entry| self.allow.permits(entry))?;
-        for root in &state.roots {
-            if let Some((folder, local)) = root.folder_of(package) {
-                return Some(Held::Complete { root: Arc::clone(root), folder, local });
-            }
-        }
-        state.partials.get(&package).map(|partial| Held::Partial(Arc::clone(partial)))
+        state.announced.entry(package)?;
+        state.held.get(&package).cloned()
     }
 
     /// The encoded catalog, if this is its digest.
@@ -62,21 +56,24 @@ impl Shared {
     /// Makes the own catalog anew; says it to others if it has changed.
     pub(super) fn refresh(&self) {
         let mut state = lock(&self.state);
-        let mut entries: BTreeMap<PackageId, Entry> = BTreeMap::new();
+        let mut found: BTreeMap<PackageId, (Entry, Held)> = BTreeMap::new();
         for (package, partial) in &state.partials {
-            entries.insert(*package, Entry::new(&partial.manifest, partial.title.clone(), Holding::Partial));
+            let entry = Entry::new(&partial.manifest, partial.title.clone(), Holding::Partial);
+            found.insert(*package, (entry, Held::Partial(Arc::clone(partial))));
         }
         for root in &state.roots {
-            for local in root.packages().values() {
+            for (folder, local) in &*root.packages() {
                 let holding = if local.installed { Holding::Installed } else { Holding::Complete };
                 let entry = Entry::new(&local.manifest, local.title.clone(), holding);
-                let better = entries.get(&entry.package).is_none_or(|known| known.holding < entry.holding);
-                if better {
-                    entries.insert(entry.package, entry);
+                if found.get(&entry.package).is_none_or(|(known, _)| known.holding < holding) {
+                    let (root, folder, local) = (Arc::clone(root), folder.clone(), local.clone());
+                    found.insert(entry.package, (entry, Held::Complete { root, folder, local }));
                 }
             }
         }
-        let entries: Vec<Entry> = entries.into_values().collect();
+        let (entries, held): (Vec<Entry>, _) =
+            found.into_iter().map(|(package, (entry, held))| (entry, (package, held))).unzip();
+        state.held = held;
         if state.own.entries() == entries && state.offered {
             return;
         }
@@ -92,13 +89,17 @@ impl Shared {
                 return;
             }
         }
+        state.changed = true;
         drop(state);
-        self.changed();
         self.offer.notify_one();
     }
 
-    fn changed(&self) {
-        let state = lock(&self.state);
+    /// Says what has changed since the last time, if anything has.
+    fn tell_changes(&self) {
+        let mut state = lock(&self.state);
+        if !std::mem::take(&mut state.changed) {
+            return;
+        }
         let titles = state.merged.titles(&state.own);
         drop(state);
         let packages = titles.iter().map(|title| title.versions.len() as u64).sum();
@@ -116,7 +117,7 @@ impl Shared {
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                _ = tick.tick() => {}
+                _ = tick.tick() => self.tell_changes(),
                 () = self.offer.notified() => {
                     let digest = lock(&self.state).announced.digest();
                     self.port.offer(digest).await;
@@ -132,9 +133,9 @@ impl Shared {
                 revision = Some(rows.revision);
                 let now: BTreeSet<PeerId> = rows.rows.iter().map(|row| row.peer).collect();
                 let mut state = lock(&self.state);
-                let before: usize = known.iter().filter(|peer| !now.contains(peer)).count();
                 for gone in known.difference(&now) {
                     state.merged.handle_row(*gone, None);
+                    state.changed = true;
                 }
                 state.labels.clear();
                 for row in rows.rows {
@@ -144,10 +145,6 @@ impl Shared {
                     }
                 }
                 known = now;
-                drop(state);
-                if before > 0 {
-                    self.changed();
-                }
             }
             failed.retain(|_, at| at.elapsed() < CATALOG_RETRY);
             let wanted = lock(&self.state).merged.wanted();
@@ -176,12 +173,12 @@ impl Shared {
             let Ok(Some(bytes)) = timeout(CATALOG_TIMEOUT, self.question(*peer, What::Catalog(digest))).await else {
                 continue;
             };
-            let taken = lock(&self.state).merged.handle_catalog(&bytes);
+            let mut state = lock(&self.state);
+            let taken = state.merged.handle_catalog(&bytes);
+            state.changed |= taken.is_ok();
+            drop(state);
             match taken {
-                Ok(()) => {
-                    self.changed();
-                    return true;
-                }
+                Ok(()) => return true,
                 Err(error) => tracing::debug!(%peer, %error, "refused a catalog"),
             }
         }

@@ -80,11 +80,10 @@ impl World {
         };
         let Some(place) = library.place("p").expect("looks") else { return (None, None) };
         let in_place = version(&place, library.marker(&place, PACKAGE_MARKER).expect("looks"));
-        let local = layout::local(&place);
-        let installed = disk
-            .metadata(&local)
+        let installed = library
+            .installed_place("p")
             .expect("looks")
-            .map(|_| version(&local, library.marker(&local, layout::INSTALLED_MARKER).expect("looks")));
+            .map(|local| version(&local, library.marker(&local, layout::INSTALLED_MARKER).expect("looks")));
         (Some(in_place), installed)
     }
 
