@@ -7,6 +7,9 @@ use crate::{
     views::library::JobView,
 };
 
+/// Terminals below this width have no room for a bar, in columns.
+const NARROW: usize = 60;
+
 /// A job as a bar; where its size is not known, as a line with a spinner.
 #[derive(Debug)]
 pub(super) struct Bar {
@@ -27,10 +30,10 @@ impl Bar {
             _ => "{prefix} {wide_bar} {msg}",
         };
         self.bar.set_style(ProgressStyle::with_template(template).expect("it is well formed"));
-        self.bar.set_length(job.bytes_total.max(1));
-        self.bar.set_position(job.bytes.min(job.bytes_total));
         self.bar.set_prefix(task(job));
         self.bar.set_message(progress(job, Some(self.columns)));
+        self.bar.set_length(job.bytes_total.max(1));
+        self.bar.set_position(job.bytes.min(job.bytes_total));
         self.bar.tick();
     }
 
@@ -39,6 +42,3 @@ impl Bar {
         self.bar.finish_and_clear();
     }
 }
-
-/// Terminals below this width have no room for a bar, in columns.
-const NARROW: usize = 60;
