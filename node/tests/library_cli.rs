@@ -195,3 +195,15 @@ async fn roots_come_and_go_while_the_node_runs_d2() {
     assert!(other.join("more/version.ini").exists(), "nothing is touched");
     pair.stop().await;
 }
+
+#[tokio::test]
+async fn node_without_a_library_says_how_to_get_one() {
+    let served = Served::start().await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_banyan"));
+    command.args(["library", "add", "/tmp"]).env("BANYAN_SOCKET", &served.path).stdin(Stdio::null());
+    let output = timeout(LIMIT, command.output()).await.expect("it ends in time").expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("no library") && stderr.contains("banyan run --library DIR"), "{stderr}");
+    served.stop().await;
+}
