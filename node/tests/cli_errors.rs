@@ -75,6 +75,12 @@ fn nonsense_is_wrong_usage_a15() {
         "bench publish a --mode live",
         "bench subscribe a --timeout 0",
         "bench subscribe a --format xml",
+        "library fly",
+        "library get",
+        "library push a --to some",
+        "library cancel x",
+        "library list --format xml",
+        "library update a --install",
     ] {
         fails(line, 2);
     }
@@ -106,6 +112,12 @@ fn socket_that_nobody_answers_on_is_unreachable() {
             "publish a",
             "bench publish a",
             "bench subscribe a",
+            "library",
+            "library show a",
+            "library get a",
+            "library remove-root a",
+            "library jobs 1",
+            "library watch",
         ] {
             let (error, hint) = fails(&format!("{command} --socket {socket}"), 4);
             assert!(error.contains("no node answers on"), "{error}");
@@ -179,9 +191,17 @@ fn run_says_why_it_does_not_start() {
 
 #[test]
 fn help_is_no_error_and_has_examples() {
-    for line in
-        ["--help", "run --help", "publish --help", "demo --help", "tree --help", "bench --help", "bench fanout --help"]
-    {
+    for line in [
+        "--help",
+        "run --help",
+        "publish --help",
+        "demo --help",
+        "tree --help",
+        "bench --help",
+        "bench fanout --help",
+        "library --help",
+        "library get --help",
+    ] {
         let output = banyan(line);
         assert!(output.status.success());
         assert!(String::from_utf8_lossy(&output.stdout).contains("EXAMPLES"), "{line}");

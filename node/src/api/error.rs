@@ -35,8 +35,7 @@ impl ApiError {
 
     pub(super) fn unknown_route(path: &str) -> Self {
         let path: String = path.chars().take(160).collect();
-        let hint =
-            "there are /v1/status, /v1/peers, /v1/tracks, /v1/events and /v1/tracks/{track}/tree, publish, subscribe";
+        let hint = "there are /v1/status, /v1/peers, /v1/tracks, /v1/events, /v1/library and /v1/tracks/{track}/tree, publish, subscribe";
         Self::new(StatusCode::NOT_FOUND, "unknown_route", format!("no such route: {path}"), hint)
     }
 

@@ -7,12 +7,19 @@
 //! | `GET /v1/events` | server-sent events |
 //! | `PUT` or `POST /v1/tracks/{track}/publish?framing=&mode=&object_size=` | the body becomes the track |
 //! | `GET /v1/tracks/{track}/subscribe?from=&framing=&timeout=` | the track becomes the body |
+//! | `GET /v1/library` | the [library](crate::views::library): what the mesh has |
+//! | `GET /v1/library/packages/{package}` | one package: name, name@version, or the first digits of its id |
+//! | `GET /v1/library/jobs`, `/v1/library/jobs/{id}`, `/v1/library/jobs/{id}/explain` | what is being done |
+//! | `POST /v1/library/get`, `install`, `update`, `uninstall`, `remove`, `verify`, `push` | starts a job: `{"package":…}` |
+//! | `POST /v1/library/jobs/{id}/cancel` | stops a job |
+//! | `POST` or `DELETE /v1/library/roots` | shares a folder, or no longer: `{"path":…}` |
 //!
 //! Every answer is `{"schema":"banyan.<thing>/v1","data":…}`, errors included.
 
 mod error;
 mod events;
 pub mod framing;
+pub(crate) mod library;
 mod publish;
 pub(crate) mod query;
 mod route;
@@ -51,6 +58,8 @@ fn router(shared: Shared) -> Router {
         .route("/v1/tracks", get(tracks))
         .route("/v1/events", get(stream_events))
         .route("/v1/tracks/{*rest}", any(track))
+        .route("/v1/library", any(library::answer))
+        .route("/v1/library/{*rest}", any(library::answer))
         .fallback(async |uri: Uri| ApiError::unknown_route(uri.path()))
         .method_not_allowed_fallback(async || not_allowed("GET"))
         .with_state(shared)

@@ -40,7 +40,7 @@ pub(super) fn parse(path: &str) -> Result<(TrackName, Action), ApiError> {
 }
 
 /// Undoes percent-encoding; `None` if it is broken or hides something that is not UTF-8.
-fn percent_decode(text: &str) -> Option<String> {
+pub(super) fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

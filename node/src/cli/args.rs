@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use banyan_gossip::{Label, MeshName, TrackName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{bench, demo};
+use super::{bench, demo, library};
 use crate::{
     From,
     api::{
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     /// Follow what happens: joins, losses, parent changes, repairs.
     #[command(after_help = EVENTS_EXAMPLES)]
     Events(Show),
+    /// Packages: what the mesh has, fetched from everyone who has it, and installed.
+    Library(library::Library),
     /// See it work: real nodes on this machine, a stream, and kills.
     Demo(demo::Args),
     /// Measure how fast streams get through, on this machine or in a mesh that runs.
@@ -104,6 +106,12 @@ pub(crate) struct Run {
     /// Links to random peers beside those that trees need [default: 6]
     #[arg(long, value_name = "N")]
     pub(crate) max_links: Option<u16>,
+    /// A folder to share, whose sub-folders are packages; may be repeated. The first takes what is fetched
+    #[arg(long, value_name = "DIR")]
+    pub(crate) library: Vec<PathBuf>,
+    /// Offer others only this package, by name or id; may be repeated [default: all that is shared]
+    #[arg(long, value_name = "PACKAGE", requires = "library")]
+    pub(crate) library_allow: Vec<String>,
     /// What to log: error, warn, info, debug, trace, or target=level,… [default: info of banyan, else warn]
     #[arg(long, value_name = "FILTER", env = "BANYAN_LOG", hide_env_values = true)]
     pub(crate) log: Option<String>,
@@ -206,6 +214,7 @@ const EXAMPLES: &str = "EXAMPLES:
   banyan run                                      be a node of this LAN
   ffmpeg … -f mpegts - | banyan publish cam/1     publish, on one machine
   banyan subscribe cam/1 | ffplay -               subscribe, on any other
+  banyan library                                  what the mesh has in its libraries
 
 EXIT CODES:
   0 done, 1 internal error, 2 wrong usage, 3 not found, 4 no node answers, 5 denied, 6 timeout,
@@ -216,6 +225,7 @@ const RUN_EXAMPLES: &str = "EXAMPLES:
   banyan run --label kitchen --capacity 4         feed at most four others
   banyan run --listen /ip4/0.0.0.0/tcp/4001       be reachable on a known port
   banyan run --bootstrap machine-a:4001           join where multicast does not pass
+  banyan run --library ~/library                  share packages, and fetch others into that folder
   banyan run --mesh lab                           a second mesh on this machine
   banyan run --log debug --log-format json 2>log";
 

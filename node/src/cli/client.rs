@@ -4,7 +4,7 @@ use std::{convert::Infallible, io, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use futures::stream;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response,
     body::{Frame, Incoming},
@@ -12,7 +12,7 @@ use hyper::{
     header,
 };
 use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -70,8 +70,20 @@ impl Client {
 
     /// Asks for a view.
     pub(crate) async fn view<T: View + DeserializeOwned>(&self, path: &str) -> Outcome<T> {
+        self.send(Method::GET, path, None::<&()>).await
+    }
+
+    /// Sends a document, or nothing, and reads the view that is the answer.
+    pub(crate) async fn send<T: View + DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        document: Option<&impl Serialize>,
+    ) -> Outcome<T> {
+        let document = document.map(|document| serde_json::to_vec(document).expect("documents have text keys"));
+        let body = Full::from(document.unwrap_or_default()).boxed_unsync();
         let answer = async {
-            let (response, _connection) = self.send(request(Method::GET, path, Empty::new().boxed_unsync())).await?;
+            let (response, _connection) = self.request(request(method, path, body)).await?;
             self.read_view(response).await
         };
         timeout(ANSWER, answer).await.unwrap_or_else(|_| {
@@ -82,7 +94,7 @@ impl Client {
 
     /// Asks for a stream.
     pub(crate) async fn stream(&self, path: &str) -> Outcome<Streamed> {
-        let (response, connection) = self.send(request(Method::GET, path, Empty::new().boxed_unsync())).await?;
+        let (response, connection) = self.request(request(Method::GET, path, Empty::new().boxed_unsync())).await?;
         if !response.status().is_success() {
             return Err(self.read_error(response).await);
         }
@@ -104,7 +116,7 @@ impl Client {
         hyper::ext::on_informational(&mut request, move |_| gate.cancel());
         let client = self.clone();
         let answer = tokio::spawn(async move {
-            let (response, _connection) = client.send(request).await?;
+            let (response, _connection) = client.request(request).await?;
             client.read_view(response).await
         });
         Publication { accepted, answer }
@@ -116,7 +128,7 @@ impl Client {
         Failure::new(Exit::Unreachable, message, "start it again with `banyan run`")
     }
 
-    async fn send(&self, request: Request<RequestBody>) -> Outcome<(Response<Incoming>, AbortOnDropHandle<()>)> {
+    async fn request(&self, request: Request<RequestBody>) -> Outcome<(Response<Incoming>, AbortOnDropHandle<()>)> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
         let mut http = http1::Builder::new();
         http.max_buf_size(READ_BYTES_MAX);

@@ -99,11 +99,13 @@ pub(crate) fn one_line(text: &str) -> String {
 impl From<ErrorView> for Failure {
     fn from(view: ErrorView) -> Self {
         let exit = match view.code.as_str() {
-            "invalid_name" | "invalid_argument" | "object_too_large" => Exit::Usage,
-            "unknown_track" => Exit::NotFound,
-            "shutting_down" | "too_many_connections" => Exit::Unreachable,
-            "already_published" | "conflict" | "taken_over" | "too_many_tracks" => Exit::Conflict,
-            "truncated" => Exit::Integrity,
+            "invalid_name" | "invalid_argument" | "object_too_large" | "ambiguous" | "bad_root" => Exit::Usage,
+            "unknown_track" | "not_found" | "no_source" | "no_library" => Exit::NotFound,
+            "shutting_down" | "too_many_connections" | "unavailable" => Exit::Unreachable,
+            "already_published" | "conflict" | "taken_over" | "too_many_tracks" | "busy" | "not_installed"
+            | "not_owned" => Exit::Conflict,
+            "truncated" | "bad_package" => Exit::Integrity,
+            "disk_full" | "cancelled" => Exit::Partial,
             _ => Exit::Internal,
         };
         Self { exit, view }
@@ -188,6 +190,10 @@ mod tests {
             ("shutting_down", 4),
             ("already_published", 7),
             ("truncated", 8),
+            ("not_found", 3),
+            ("not_installed", 7),
+            ("bad_package", 8),
+            ("disk_full", 9),
             ("from the future", 1),
         ];
         for (code, exit) in codes {

@@ -5,6 +5,7 @@ mod bench;
 mod client;
 mod demo;
 mod exit;
+mod library;
 mod pipe;
 mod publish;
 mod render;
@@ -67,6 +68,7 @@ async fn execute(command: Command) -> Outcome {
         Command::Tree(args) => show::tree(args).await,
         Command::Events(args) => show::events(args).await,
         Command::Demo(args) => demo::demo(args).await,
+        Command::Library(args) => library::library(args).await,
         Command::Bench(bench) => bench::bench(bench).await,
     }
 }

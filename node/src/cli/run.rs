@@ -24,6 +24,7 @@ use crate::{
         self,
         socket::{self, Socket},
     },
+    library::catalog::AllowList,
     views::Status,
 };
 
@@ -98,6 +99,8 @@ fn builder(args: &Run) -> Outcome<Builder> {
         builder = builder.label(label.clone());
     }
     builder = args.listen.iter().fold(builder, |builder, address| builder.listen(address));
+    builder = args.library.iter().fold(builder, |builder, path| builder.library(path));
+    builder = builder.library_allow(allow_list(&args.library_allow));
     builder = args.bootstrap.iter().fold(builder, |builder, address| builder.bootstrap(address));
     if let Some(capacity) = args.capacity {
         builder = builder.capacity(capacity);
@@ -112,6 +115,18 @@ fn builder(args: &Run) -> Outcome<Builder> {
         builder = builder.max_links(links);
     }
     Ok(builder)
+}
+
+/// Everything, unless something is named.
+fn allow_list(packages: &[String]) -> AllowList {
+    let mut allow = AllowList::default();
+    for package in packages {
+        match package.parse() {
+            Ok(id) => allow.packages.insert(id),
+            Err(_) => allow.names.insert(package.clone()),
+        };
+    }
+    allow
 }
 
 /// `$XDG_STATE_HOME/banyan/<mesh>`, else `~/.local/state/banyan/<mesh>`.
@@ -186,6 +201,15 @@ mod tests {
         assert_eq!(at(Some("s"), Some("/h")), Some("/h/.local/state/banyan/lab".into()));
         assert_eq!(at(None, Some("/h")), Some("/h/.local/state/banyan/lab".into()));
         assert_eq!(at(None, None), None);
+    }
+
+    #[test]
+    fn packages_are_offered_by_name_or_id_d3() {
+        assert_eq!(allow_list(&[]), AllowList::default());
+        let id = "0f".repeat(32);
+        let allow = allow_list(&["two words".to_owned(), id.clone()]);
+        assert_eq!(allow.names.into_iter().collect::<Vec<_>>(), ["two words"]);
+        assert_eq!(allow.packages.into_iter().map(|id| id.to_string()).collect::<Vec<_>>(), [id]);
     }
 
     #[test]

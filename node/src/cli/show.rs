@@ -77,7 +77,7 @@ pub(crate) async fn events(args: Show) -> Outcome {
     Ok(())
 }
 
-fn client(args: &Show) -> Outcome<Client> {
+pub(super) fn client(args: &Show) -> Outcome<Client> {
     Client::new(args.at.path())
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn document(view: impl View) -> String {
     serde_json::to_string_pretty(&view.enveloped()).expect("views have text keys and finite numbers") + "\n"
 }
 
-fn items<T: Serialize>(schema: &str, items: &[T]) -> String {
+pub(crate) fn items<T: Serialize>(schema: &str, items: &[T]) -> String {
     items.iter().map(|data| json(&Envelope { schema: schema.to_owned(), data }) + "\n").collect()
 }
 

@@ -1,5 +1,7 @@
 //! What a node shows of its library.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::View;
@@ -39,6 +41,10 @@ pub struct TitleView {
     pub peers: usize,
     /// Its versions, the newest first.
     pub versions: Vec<VersionView>,
+}
+
+impl View for TitleView {
+    const SCHEMA: &'static str = "banyan.title/v1";
 }
 
 /// One version of a title.
@@ -154,4 +160,26 @@ pub struct ExplainView {
 
 impl View for ExplainView {
     const SCHEMA: &'static str = "banyan.explanation/v1";
+}
+
+/// The body of `POST /v1/library/{get|install|update|uninstall|remove|verify|push}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartRequest {
+    /// `NAME`, `NAME@VERSION`, or the first eight or more digits of a package's id; for `update` a name.
+    pub package: String,
+    /// For `get`: whether to install the package, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install: Option<bool>,
+    /// For `push`: `all`, or `label=` and what labels have in them. Default: `all`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// The body of `POST` and `DELETE /v1/library/roots`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootRequest {
+    /// The folder, from `/` on.
+    pub path: PathBuf,
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use banyan_node::{
-    Node,
+    Builder, Node,
     api::{self, socket::Socket},
 };
 use tokio::{task::JoinHandle, time::timeout};
@@ -23,9 +23,14 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|builder| builder).await
+    }
+
+    pub(crate) async fn start_with(describe: impl FnOnce(Builder) -> Builder) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("banyan.sock");
-        let node = Node::builder().mdns(false).listen("/ip4/127.0.0.1/tcp/0").start().await.expect("it starts");
+        let builder = Node::builder().mdns(false).listen("/ip4/127.0.0.1/tcp/0");
+        let node = describe(builder).start().await.expect("it starts");
         let socket = Socket::bind(&path).expect("it is free");
         let stop = CancellationToken::new();
         let server = tokio::spawn(api::serve(node.clone(), socket, stop.clone().cancelled_owned()));

@@ -1,6 +1,7 @@
 //! How views look to people.
 
 pub(crate) mod events;
+pub(crate) mod library;
 pub(crate) mod offload;
 pub(crate) mod style;
 pub(crate) mod table;
@@ -43,6 +44,17 @@ pub(crate) fn milliseconds(ms: f64) -> String {
     }
 }
 
+/// A duration in seconds for people, in its two greatest units.
+pub(crate) fn seconds(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, ..) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
 /// What the peers of a tree are called: their labels, or short ids.
 pub(crate) fn names(tree: &TreeView) -> BTreeMap<&str, &str> {
     tree.nodes.iter().map(|node| (&*node.peer_id, node.label.as_deref().unwrap_or(short(&node.peer_id)))).collect()
@@ -60,6 +72,7 @@ mod tests {
         assert_eq!(milliseconds(3.125), "3.1 ms");
         assert_eq!(milliseconds(412.4), "412 ms");
         assert_eq!(milliseconds(12_345.0), "12.3 s");
+        assert_eq!([59, 61, 3661, 90_000].map(seconds), ["59 s", "1 min 1 s", "1 h 1 min", "1 d 1 h"]);
     }
 
     #[test]

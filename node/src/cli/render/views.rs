@@ -1,7 +1,7 @@
 //! Tables of the views.
 
 use super::{
-    milliseconds, short,
+    milliseconds, seconds, short,
     style::Style,
     table::{pairs, table},
 };
@@ -17,7 +17,7 @@ pub(crate) fn status(style: Style, status: &Status) -> String {
             ("label", or_dash(status.label.as_deref())),
             ("mesh", status.mesh.clone()),
             ("version", status.version.clone()),
-            ("up", uptime(status.uptime_s)),
+            ("up", seconds(status.uptime_s)),
             ("addresses", list(&status.addresses)),
             ("slots", format!("{} of {} free", status.slots_free, status.capacity)),
             ("relay", status.relay.clone()),
@@ -82,16 +82,6 @@ fn or_dash(text: Option<&str>) -> String {
     text.unwrap_or("-").to_owned()
 }
 
-fn uptime(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
-        (0, ..) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,10 +121,5 @@ TRACK  STATE  ORIGIN    MEMBERS  HERE  MODE  NEXT ID  MISSING
 cam/1  live   abcdefgh  3        -     -     -        -
 ";
         assert_eq!(tracks(Style::PLAIN, &Tracks { tracks: vec![track] }), expected);
-    }
-
-    #[test]
-    fn uptime_shows_its_two_greatest_units() {
-        assert_eq!([59, 61, 3661, 90_000].map(uptime), ["59 s", "1 min 1 s", "1 h 1 min", "1 d 1 h"]);
     }
 }

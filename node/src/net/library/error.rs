@@ -72,25 +72,30 @@ impl LibraryError {
         }
     }
 
-    /// What to do about it, if that is known.
+    /// What to do about it.
     #[must_use]
-    pub const fn hint(&self) -> Option<&'static str> {
+    pub const fn hint(&self) -> &'static str {
         match self {
-            Self::NotFound(_) => Some("banyan library list shows what there is"),
-            Self::Ambiguous { .. } => Some("give NAME@VERSION, or the package's id"),
-            Self::Busy(_) => Some("wait for it, or cancel it: banyan library jobs"),
-            Self::NoSource(_) => Some("it goes on when a peer that has it is back"),
-            Self::DiskFull(_) => Some("make room and ask for the package again: what was fetched stays"),
-            Self::NotOwned(_) => Some("move the folder away and try again"),
-            _ => None,
+            Self::NotFound(_) => "banyan library list shows what there is",
+            Self::Ambiguous { .. } => "give NAME@VERSION, or the package's id",
+            Self::Busy(_) => "wait for it, or cancel it: banyan library jobs",
+            Self::NoSource(_) => "it goes on when a peer that has it is back",
+            Self::DiskFull(_) => "make room and ask for the package again: what was fetched stays",
+            Self::NotOwned(_) => "move the folder away and try again",
+            Self::NotInstalled(_) => "install it first: banyan library install",
+            Self::BadPackage(_) => "whoever made the package has to mend it",
+            Self::BadRoot(_) => "name a folder that is there and yours to write",
+            Self::Io(_) => "look at the disk, and at the node's log",
+            Self::Cancelled => "ask for it again",
+            Self::Unavailable => "start the node again with `banyan run`",
         }
     }
 
     /// As the API answers it.
     #[must_use]
     pub fn view(&self) -> ErrorView {
-        let details = Default::default();
-        ErrorView { code: self.code().into(), message: self.to_string(), hint: self.hint().map(Into::into), details }
+        let (hint, details) = (Some(self.hint().into()), Default::default());
+        ErrorView { code: self.code().into(), message: self.to_string(), hint, details }
     }
 }
 

@@ -198,7 +198,7 @@ impl Job {
     pub(super) fn explain(&self) -> ExplainView {
         let status = lock(&self.status);
         let (why, text, hint) = match (&status.error, status.ended, status.phase) {
-            (Some(error), ..) => ("done", error.to_string(), error.hint()),
+            (Some(error), ..) => ("done", error.to_string(), Some(error.hint())),
             (None, Some(_), _) => ("done", "it is done".to_owned(), None),
             (None, None, "fetching" | "manifest") => {
                 let (word, hint) = match status.why {

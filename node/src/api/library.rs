@@ -1,0 +1,303 @@
+//! `/v1/library…`: the packages of the mesh, and what is done to them here.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{Method, StatusCode, Uri},
+    response::Response,
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::{Shared, error::ApiError, not_allowed, query, route::percent_decode, shown};
+use crate::{
+    net::library::{Library, LibraryError, PushTo, Selector},
+    views::library::{JobView, RootRequest, StartRequest},
+};
+
+/// Where the paths of the library start.
+const PREFIX: &str = "/v1/library";
+/// Largest body of a request, in bytes.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Time to send it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest text that selects a package, in bytes: a name, `@` and a version.
+const SELECTOR_BYTES_MAX: usize = 385;
+/// Longest path of a folder, in bytes.
+const ROOT_BYTES_MAX: usize = 4096;
+
+/// What a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Route {
+    Library,
+    Package(Selector),
+    Jobs,
+    Job(u64),
+    Explain(u64),
+    Cancel(u64),
+    Roots,
+    Start(Verb),
+}
+
+/// What is to be done to a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Get,
+    Install,
+    Update,
+    Uninstall,
+    Remove,
+    Verify,
+    Push,
+}
+
+impl Route {
+    fn parse(path: &str) -> Result<Self, ApiError> {
+        let unknown = || ApiError::unknown_route(path);
+        let rest = path.strip_prefix(PREFIX).ok_or_else(unknown)?;
+        if let Some(text) = rest.strip_prefix("/packages/") {
+            let text = percent_decode(text).ok_or_else(|| ApiError::bad_encoding(text))?;
+            return Ok(Self::Package(selector(&text)?));
+        }
+        let segments: Vec<&str> = rest.split('/').skip(1).take(4).collect();
+        let number = |text: &str| text.parse().map_err(|_| unknown());
+        Ok(match segments[..] {
+            [] if rest.is_empty() => Self::Library,
+            ["jobs"] => Self::Jobs,
+            ["jobs", id] => Self::Job(number(id)?),
+            ["jobs", id, "explain"] => Self::Explain(number(id)?),
+            ["jobs", id, "cancel"] => Self::Cancel(number(id)?),
+            ["roots"] => Self::Roots,
+            ["get"] => Self::Start(Verb::Get),
+            ["install"] => Self::Start(Verb::Install),
+            ["update"] => Self::Start(Verb::Update),
+            ["uninstall"] => Self::Start(Verb::Uninstall),
+            ["remove"] => Self::Start(Verb::Remove),
+            ["verify"] => Self::Start(Verb::Verify),
+            ["push"] => Self::Start(Verb::Push),
+            _ => return Err(unknown()),
+        })
+    }
+
+    const fn methods(&self) -> &'static str {
+        match self {
+            Self::Library | Self::Package(_) | Self::Jobs | Self::Job(_) | Self::Explain(_) => "GET",
+            Self::Cancel(_) | Self::Start(_) => "POST",
+            Self::Roots => "POST, DELETE",
+        }
+    }
+}
+
+/// Answers every request about the library.
+pub(super) async fn answer(
+    State(shared): State<Shared>,
+    method: Method,
+    uri: Uri,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let route = Route::parse(uri.path())?;
+    let asked = if method == Method::HEAD { "GET" } else { method.as_str() };
+    if !route.methods().split(", ").any(|method| method == asked) {
+        return Ok(not_allowed(route.methods()));
+    }
+    query::none(&uri)?;
+    let library = shared.node.library().ok_or_else(no_library)?;
+    Ok(match route {
+        Route::Library => shown(library.view().await?),
+        Route::Package(package) => shown(library.package(&package).await?),
+        Route::Jobs => shown(library.jobs().await?),
+        Route::Job(id) => shown(library.job(id).await?),
+        Route::Explain(id) => shown(library.explain(id).await?),
+        Route::Cancel(id) => shown(library.cancel(id).await?),
+        Route::Roots => {
+            let RootRequest { path } = read(body).await?;
+            if !path.is_absolute() || path.as_os_str().len() > ROOT_BYTES_MAX {
+                let message = "the folder is no absolute path of at most 4096 bytes";
+                return Err(ApiError::bad_argument(message, r#"send {"path":"/srv/library"}"#));
+            }
+            if method == Method::DELETE {
+                library.remove_root(&path).await?;
+            } else {
+                library.add_root(&path).await?;
+            }
+            shown(library.view().await?)
+        }
+        Route::Start(verb) => shown(start(&library, verb, read(body).await?).await?),
+    })
+}
+
+async fn start(library: &Library, verb: Verb, request: StartRequest) -> Result<JobView, ApiError> {
+    let StartRequest { package, install, to } = request;
+    if (install.is_some() && verb != Verb::Get) || (to.is_some() && verb != Verb::Push) {
+        let message = "install is for get, and to for push";
+        return Err(ApiError::bad_argument(message, r#"send {"package":"NAME"}"#));
+    }
+    let package = selector(&package)?;
+    Ok(match verb {
+        Verb::Get => library.get(&package, install.unwrap_or_default()).await?,
+        Verb::Install => library.install(&package).await?,
+        Verb::Update => library.update(package.as_str()).await?,
+        Verb::Uninstall => library.uninstall(&package).await?,
+        Verb::Remove => library.remove(&package).await?,
+        Verb::Verify => library.verify(&package).await?,
+        Verb::Push => {
+            let to = parse_push_to(to.as_deref().unwrap_or("all")).map_err(|message| {
+                ApiError::bad_argument(message, r#"send {"package":"NAME","to":"label=kitchen"}"#)
+            })?;
+            library.push(&package, to).await?
+        }
+    })
+}
+
+/// Whom to push to: `all` or `label=TEXT`.
+pub(crate) fn parse_push_to(text: &str) -> Result<PushTo, String> {
+    match text.split_once('=') {
+        None if text == "all" => Ok(PushTo::All),
+        Some(("label", label)) if !label.is_empty() && label.len() <= 64 => Ok(PushTo::Label(label.to_owned())),
+        _ => Err("a package is pushed to all or to label=TEXT".to_owned()),
+    }
+}
+
+/// What names a package: `NAME`, `NAME@VERSION`, or the first digits of its id.
+pub(crate) fn parse_selector(text: &str) -> Result<Selector, String> {
+    if text.is_empty() || text.len() > SELECTOR_BYTES_MAX || text.contains(char::is_control) {
+        return Err("a package is NAME, NAME@VERSION, or the first 8 digits or more of its id".to_owned());
+    }
+    Ok(text.into())
+}
+
+fn selector(text: &str) -> Result<Selector, ApiError> {
+    parse_selector(text).map_err(|message| ApiError::bad_argument(message, "see what there is with `banyan library`"))
+}
+
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    let body = timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await.map_err(|_| {
+        let message = "the body of the request did not come within 10 s";
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", message, "send it at once")
+    })?;
+    let body = body.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            let message = "the body of the request has more than 65536 bytes";
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message, "send one small JSON document")
+        } else {
+            ApiError::bad_argument(format!("the body of the request broke off: {error}"), "send it whole")
+        }
+    })?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| {
+        let message = format!("the body of the request is not understood: {error}");
+        ApiError::bad_argument(message, r#"send JSON, for example {"package":"NAME"}"#)
+    })
+}
+
+fn no_library() -> ApiError {
+    let hint = "start it with a folder to share: banyan run --library DIR";
+    ApiError::new(StatusCode::CONFLICT, "no_library", "this node has no library", hint)
+}
+
+impl From<LibraryError> for ApiError {
+    fn from(error: LibraryError) -> Self {
+        let status = match error.code() {
+            "not_found" => StatusCode::NOT_FOUND,
+            "ambiguous" | "bad_root" => StatusCode::BAD_REQUEST,
+            "busy" | "not_installed" | "not_owned" | "cancelled" => StatusCode::CONFLICT,
+            "bad_package" => StatusCode::UNPROCESSABLE_ENTITY,
+            "no_source" | "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
+            "disk_full" => StatusCode::INSUFFICIENT_STORAGE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self { status, view: error.view() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(path: &str) -> Result<Route, String> {
+        Route::parse(path).map_err(|error| error.view.code)
+    }
+
+    #[test]
+    fn paths_name_what_there_is() {
+        let package = |text: &str| Route::Package(text.into());
+        for (path, route) in [
+            ("/v1/library", Route::Library),
+            ("/v1/library/packages/a", package("a")),
+            ("/v1/library/packages/a%20b@1.0", package("a b@1.0")),
+            ("/v1/library/packages/a/b%2Fc", package("a/b/c")),
+            ("/v1/library/packages/jobs", package("jobs")),
+            ("/v1/library/jobs", Route::Jobs),
+            ("/v1/library/jobs/7", Route::Job(7)),
+            ("/v1/library/jobs/7/explain", Route::Explain(7)),
+            ("/v1/library/jobs/7/cancel", Route::Cancel(7)),
+            ("/v1/library/roots", Route::Roots),
+            ("/v1/library/get", Route::Start(Verb::Get)),
+            ("/v1/library/push", Route::Start(Verb::Push)),
+        ] {
+            assert_eq!(parsed(path), Ok(route), "{path}");
+        }
+    }
+
+    #[test]
+    fn other_paths_are_unknown_or_refused() {
+        for path in [
+            "/v1/library/",
+            "/v1/libraryx",
+            "/v1/library/fly",
+            "/v1/library/get/",
+            "/v1/library/get/a",
+            "/v1/library/jobs/",
+            "/v1/library/jobs/x",
+            "/v1/library/jobs/-1",
+            "/v1/library/jobs/18446744073709551616",
+            "/v1/library/jobs/7/",
+            "/v1/library/jobs/7/fly",
+            "/v1/library/jobs/7/cancel/now",
+            "/v1/library/packages",
+        ] {
+            assert_eq!(parsed(path), Err("unknown_route".to_owned()), "{path}");
+        }
+        let long = format!("/v1/library/packages/{}", "x".repeat(SELECTOR_BYTES_MAX + 1));
+        for path in ["/v1/library/packages/", "/v1/library/packages/a%0Ab", &long] {
+            assert_eq!(parsed(path), Err("invalid_argument".to_owned()), "{path}");
+        }
+        assert_eq!(parsed("/v1/library/packages/a%f"), Err("invalid_name".to_owned()));
+    }
+
+    #[test]
+    fn pushes_go_to_all_or_to_labels() {
+        assert_eq!(parse_push_to("all"), Ok(PushTo::All));
+        assert_eq!(parse_push_to("label=kitchen"), Ok(PushTo::Label("kitchen".to_owned())));
+        let long = format!("label={}", "x".repeat(65));
+        for text in ["", "some", "all=", "label", "label=", "peer=x", &long] {
+            assert!(parse_push_to(text).is_err(), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_are_small_documents_of_known_fields_e3() {
+        async fn start(body: impl Into<Body>) -> Result<StartRequest, String> {
+            read(body.into()).await.map_err(|error| error.view.code)
+        }
+        let whole = start(r#"{"package":"a","install":true}"#).await.expect("it is valid");
+        assert_eq!((whole.package.as_str(), whole.install, whole.to), ("a", Some(true), None));
+        for body in ["", "{}", "[]", r#"{"package":1}"#, r#"{"package":"a","fly":true}"#, "\u{0}"] {
+            assert_eq!(start(body).await.map(|_| ()), Err("invalid_argument".to_owned()), "{body}");
+        }
+        let long = format!(r#"{{"package":"{}"}}"#, "x".repeat(BODY_BYTES_MAX));
+        assert_eq!(start(long).await.map(|_| ()), Err("body_too_large".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_is_answered_without_a_panic(rest in "[a-z/%0-9.é]{0,40}") {
+            let _ = Route::parse(&format!("/v1/library/{rest}"));
+            let _ = Route::parse(&format!("/v1/library/packages/{rest}"));
+        }
+    }
+}
