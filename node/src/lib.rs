@@ -21,7 +21,7 @@ pub use banyan_gossip::{Label, MeshName, PeerId, RelayPolicy, TrackName};
 #[cfg(feature = "net")]
 pub use net::{
     builder::Builder,
-    library::{Library, LibraryError, PushTo, Selector},
+    library::{Library, LibraryError, Selector},
     node::{EventStream, Node, Publisher},
     streams::{Peer, StreamHandle},
     subscriber::Subscriber,

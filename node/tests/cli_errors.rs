@@ -77,7 +77,6 @@ fn nonsense_is_wrong_usage_a15() {
         "bench subscribe a --format xml",
         "library fly",
         "library get",
-        "library push a --to some",
         "library cancel x",
         "library list --format xml",
         "library update a --install",

@@ -135,7 +135,7 @@ fn interrupted_waiting_says_that_the_job_goes_on() {
 #[test]
 fn detached_command_does_not_wait() {
     let script = Script::new(vec![job("running", 0)]);
-    let (code, stdout, _) = script.run("push tools --to label=kitchen --detach");
+    let (code, stdout, _) = script.run("get tools --detach");
     assert_eq!((code, stdout.as_str()), (Some(0), "job 7 has begun: see `banyan library jobs 7`\n"));
     assert_eq!(script.asked.load(Ordering::SeqCst), 1);
 }

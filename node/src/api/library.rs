@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::{Shared, error::ApiError, not_allowed, query, route::percent_decode, shown};
 use crate::{
-    net::library::{Library, LibraryError, PushTo, Selector},
+    net::library::{Library, LibraryError, Selector},
     views::library::{JobView, RootRequest, StartRequest},
 };
 
@@ -51,7 +51,6 @@ enum Verb {
     Uninstall,
     Remove,
     Verify,
-    Push,
 }
 
 impl Route {
@@ -77,7 +76,6 @@ impl Route {
             ["uninstall"] => Self::Start(Verb::Uninstall),
             ["remove"] => Self::Start(Verb::Remove),
             ["verify"] => Self::Start(Verb::Verify),
-            ["push"] => Self::Start(Verb::Push),
             _ => return Err(unknown()),
         })
     }
@@ -130,9 +128,9 @@ pub(super) async fn answer(
 }
 
 async fn start(library: &Library, verb: Verb, request: StartRequest) -> Result<JobView, ApiError> {
-    let StartRequest { package, install, to } = request;
-    if (install.is_some() && verb != Verb::Get) || (to.is_some() && verb != Verb::Push) {
-        let message = "install is for get, and to for push";
+    let StartRequest { package, install } = request;
+    if install.is_some() && verb != Verb::Get {
+        let message = "install is for get";
         return Err(ApiError::bad_argument(message, r#"send {"package":"NAME"}"#));
     }
     let package = selector(&package)?;
@@ -143,22 +141,7 @@ async fn start(library: &Library, verb: Verb, request: StartRequest) -> Result<J
         Verb::Uninstall => library.uninstall(&package).await?,
         Verb::Remove => library.remove(&package).await?,
         Verb::Verify => library.verify(&package).await?,
-        Verb::Push => {
-            let to = parse_push_to(to.as_deref().unwrap_or("all")).map_err(|message| {
-                ApiError::bad_argument(message, r#"send {"package":"NAME","to":"label=kitchen"}"#)
-            })?;
-            library.push(&package, to).await?
-        }
     })
-}
-
-/// Whom to push to: `all` or `label=TEXT`.
-pub(crate) fn parse_push_to(text: &str) -> Result<PushTo, String> {
-    match text.split_once('=') {
-        None if text == "all" => Ok(PushTo::All),
-        Some(("label", label)) if !label.is_empty() && label.len() <= 64 => Ok(PushTo::Label(label.to_owned())),
-        _ => Err("a package is pushed to all or to label=TEXT".to_owned()),
-    }
 }
 
 /// What names a package: `NAME`, `NAME@VERSION`, or the first digits of its id.
@@ -237,7 +220,6 @@ mod tests {
             ("/v1/library/jobs/7/cancel", Route::Cancel(7)),
             ("/v1/library/roots", Route::Roots),
             ("/v1/library/get", Route::Start(Verb::Get)),
-            ("/v1/library/push", Route::Start(Verb::Push)),
         ] {
             assert_eq!(parsed(path), Ok(route), "{path}");
         }
@@ -269,23 +251,13 @@ mod tests {
         assert_eq!(parsed("/v1/library/packages/a%f"), Err("invalid_name".to_owned()));
     }
 
-    #[test]
-    fn pushes_go_to_all_or_to_labels() {
-        assert_eq!(parse_push_to("all"), Ok(PushTo::All));
-        assert_eq!(parse_push_to("label=kitchen"), Ok(PushTo::Label("kitchen".to_owned())));
-        let long = format!("label={}", "x".repeat(65));
-        for text in ["", "some", "all=", "label", "label=", "peer=x", &long] {
-            assert!(parse_push_to(text).is_err(), "{text}");
-        }
-    }
-
     #[tokio::test]
     async fn bodies_are_small_documents_of_known_fields_e3() {
         async fn start(body: impl Into<Body>) -> Result<StartRequest, String> {
             read(body.into()).await.map_err(|error| error.view.code)
         }
         let whole = start(r#"{"package":"a","install":true}"#).await.expect("it is valid");
-        assert_eq!((whole.package.as_str(), whole.install, whole.to), ("a", Some(true), None));
+        assert_eq!((whole.package.as_str(), whole.install), ("a", Some(true)));
         for body in ["", "{}", "[]", r#"{"package":1}"#, r#"{"package":"a","fly":true}"#, "\u{0}"] {
             assert_eq!(start(body).await.map(|_| ()), Err("invalid_argument".to_owned()), "{body}");
         }

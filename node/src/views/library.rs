@@ -98,7 +98,7 @@ impl View for JobsView {
 pub struct JobView {
     /// Its number on this node.
     pub id: u64,
-    /// `get`, `install`, `update`, `uninstall`, `remove`, `verify` or `push`.
+    /// `get`, `install`, `update`, `uninstall`, `remove` or `verify`.
     pub kind: String,
     /// The title's name.
     pub name: String,
@@ -162,7 +162,7 @@ impl View for ExplainView {
     const SCHEMA: &'static str = "banyan.explanation/v1";
 }
 
-/// The body of `POST /v1/library/{get|install|update|uninstall|remove|verify|push}`.
+/// The body of `POST /v1/library/{get|install|update|uninstall|remove|verify}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartRequest {
@@ -171,9 +171,6 @@ pub struct StartRequest {
     /// For `get`: whether to install the package, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub install: Option<bool>,
-    /// For `push`: `all`, or `label=` and what labels have in them. Default: `all`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<String>,
 }
 
 /// The body of `POST` and `DELETE /v1/library/roots`.

@@ -4,11 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::{
-    api::library::{parse_push_to, parse_selector},
-    cli::args::Show,
-    net::library::Selector,
-};
+use crate::{api::library::parse_selector, cli::args::Show, net::library::Selector};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
@@ -43,9 +39,6 @@ pub(super) enum Action {
     Remove(Start),
     /// Read a package again and compare every byte with its hashes
     Verify(Start),
-    /// Offer a package to other nodes, which fetch it from here and from each other
-    #[command(after_help = PUSH_EXAMPLES)]
-    Push(Push),
     /// Show what is being done, or one job
     #[command(after_help = JOBS_EXAMPLES)]
     Jobs(Jobs),
@@ -102,15 +95,6 @@ pub(super) struct Get {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Push {
-    #[command(flatten)]
-    pub(super) start: Start,
-    /// Whom to offer it: everyone, or those with this in their labels
-    #[arg(long, value_name = "all|label=TEXT", default_value = "all", value_parser = check_push_to)]
-    pub(super) to: String,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct Jobs {
     /// Its number
     pub(super) id: Option<u64>,
@@ -124,10 +108,6 @@ pub(super) struct Job {
     pub(super) id: u64,
     #[command(flatten)]
     pub(super) show: Show,
-}
-
-fn check_push_to(text: &str) -> Result<String, String> {
-    parse_push_to(text).map(|_| text.to_owned())
 }
 
 const EXAMPLES: &str = "EXAMPLES:
@@ -147,10 +127,6 @@ const GET_EXAMPLES: &str = "EXAMPLES:
   banyan library get tools@1.3
   banyan library get 5e1f0a9c --detach            by its id; see `banyan library jobs`
   banyan library get tools --format jsonl | jq .data.rate";
-
-const PUSH_EXAMPLES: &str = "EXAMPLES:
-  banyan library push tools@1.4
-  banyan library push tools --to label=kitchen";
 
 const JOBS_EXAMPLES: &str = "EXAMPLES:
   banyan library jobs
@@ -204,7 +180,6 @@ mod tests {
             "banyan library get a\u{7}",
             "banyan library get a --format xml",
             "banyan library explain",
-            "banyan library push a --to some",
             "banyan library cancel x",
             "banyan library jobs -1",
             "banyan library add",

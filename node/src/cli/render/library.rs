@@ -213,7 +213,6 @@ pub(crate) fn outcome(job: &JobView) -> String {
         "uninstall" => "uninstalled",
         "remove" => "removed",
         "verify" => "verified",
-        "push" => "pushed",
         kind => kind,
     };
     let moves = matches!(job.kind.as_str(), "get" | "update" | "verify");

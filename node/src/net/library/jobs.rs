@@ -37,7 +37,6 @@ pub(super) enum Kind {
     Uninstall,
     Remove,
     Verify,
-    Push,
 }
 
 impl Kind {
@@ -49,7 +48,6 @@ impl Kind {
             Self::Uninstall => "uninstall",
             Self::Remove => "remove",
             Self::Verify => "verify",
-            Self::Push => "push",
         }
     }
 }
@@ -236,7 +234,7 @@ impl Jobs {
         port: &Port,
     ) -> Result<Arc<Job>, LibraryError> {
         let mut running = self.jobs.values().filter(|job| !job.is_over());
-        if let Some(job) = running.clone().find(|job| job.name == name && job.kind != Kind::Push) {
+        if let Some(job) = running.clone().find(|job| job.name == name) {
             let (id, kind) = (job.id, job.kind.word());
             return Err(LibraryError::Busy(format!("{name}: job {id}, {kind}, is running")));
         }
@@ -254,7 +252,6 @@ impl Jobs {
                 Kind::Get | Kind::Install | Kind::Update => "manifest",
                 Kind::Uninstall | Kind::Remove => "removing",
                 Kind::Verify => "checking",
-                Kind::Push => "offering",
             },
             bytes: 0,
             bytes_total: 0,

@@ -32,7 +32,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use error::LibraryError;
-pub use selector::{ID_DIGITS_MIN, PushTo, Selector};
+pub use selector::{ID_DIGITS_MIN, Selector};
 
 use super::types::BuildError;
 use crate::{
@@ -251,15 +251,6 @@ impl Library {
     pub async fn verify(&self, package: &Selector) -> Result<JobView, LibraryError> {
         drop(self.state()?);
         self.shared.operate(Kind::Verify, package)
-    }
-
-    /// Has others fetch a package that is here.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub async fn push(&self, package: &Selector, to: PushTo) -> Result<JobView, LibraryError> {
-        drop(self.state()?);
-        self.shared.push(package, to)
     }
 
     /// The jobs that run, and the last that ended.

@@ -2,9 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{
-    Job, Kind, LibraryError, PushTo, Root, Selector, Shared, State, lock, root::Local, selector::compare_versions,
-};
+use super::{Job, Kind, LibraryError, Root, Selector, Shared, State, lock, root::Local, selector::compare_versions};
 use crate::{
     library::{
         catalog::{Holding, merged::ListedVersion},
@@ -142,10 +140,6 @@ impl Shared {
             shared.refresh();
             job.end(result);
         });
-    }
-
-    pub(super) fn push(self: &Arc<Self>, _package: &Selector, _to: PushTo) -> Result<JobView, LibraryError> {
-        Err(LibraryError::Unavailable)
     }
 
     /// Where a complete package is.

@@ -50,15 +50,6 @@ impl fmt::Display for Selector {
     }
 }
 
-/// To whom a package is pushed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PushTo {
-    /// Every peer that has a library.
-    All,
-    /// Every peer with a label that has this text in it.
-    Label(String),
-}
-
 /// Orders versions as people do: numbers by value, the rest by letters; `1.10` is after `1.9`.
 pub(super) fn compare_versions(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a, b);
