@@ -17,7 +17,7 @@ use tokio::{
 };
 
 /// Time for anything to happen.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 struct Shared {
     node: Node,
