@@ -218,6 +218,24 @@ async fn two_sources_are_asked_at_once_and_one_may_die_d3_d5() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_fetched_it_serves_those_who_began_with_a_part_d5() {
+    let [a, b, c] = folders();
+    package(a.path(), "set", "1", 96 << 20);
+    let source = Mortal::start(a.path(), None).await;
+    let second = Shared::start(b.path(), Some(&source.shared)).await;
+    let third = Shared::start(c.path(), Some(&second)).await;
+    second.sees("set", "1", 1).await;
+    third.sees("set", "1", 1).await;
+    let first_job = second.library().get(&select("set"), false).await.expect("it begins");
+    second.fetched(&first_job, 72 << 20).await;
+    let job = third.library().get(&select("set"), false).await.expect("it begins");
+    assert_eq!(second.ended(first_job).await.state, "done");
+    source.kill().await;
+    assert_eq!(third.ended(job).await.state, "done");
+    assert!(same(&b.path().join("set"), &c.path().join("set")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn download_goes_on_after_a_restart_d7() {
     let [a, b] = folders();
     package(a.path(), "set", "1", 128 << 20);

@@ -17,7 +17,7 @@ pub(crate) struct Library {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// List what the mesh has [default]
+    /// List what the mesh has; without a command, too
     #[command(after_help = LIST_EXAMPLES)]
     List(List),
     /// Show a package: who has it, what is here

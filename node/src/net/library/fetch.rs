@@ -317,9 +317,11 @@ impl Fetch {
                     self.planner.handle_input(now, Input::SourceHas { source, pieces: first..end });
                 }
             }
+            // If it is still said to have the package, it is asked again: a download that was followed may
+            // just be put in place.
             FromSource::Down => {
-                self.pieces.retain(|(peer, ..), _| *peer != source);
                 self.planner.handle_input(now, Input::SourceDown { source });
+                self.detach(&source);
             }
             FromSource::Block { request, piece, bytes, whole } => {
                 let is_whole = whole.is_some();

@@ -1,8 +1,8 @@
 //! The library on the network: what [`crate::library`] decides, carried out with links, disks and clocks.
 //!
-//! [`Shared`] is what all tasks of a node's library share. One task follows what others announce
-//! ([`service`]), one watches each shared folder ([`root`]), one asks each peer that something is fetched from
-//! ([`source`]), one answers each peer that asks ([`serving`]), and one drives each job ([`fetch`], [`operations`]).
+//! `Shared` is what all tasks of a node's library share. One task follows what others announce
+//! (`service`), one watches each shared folder (`root`), one asks each peer that something is fetched from
+//! (`source`), one answers each peer that asks (`serving`), and one drives each job (`fetch`, `operations`).
 
 mod disk;
 mod error;

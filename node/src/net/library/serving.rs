@@ -1,7 +1,7 @@
 //! Answering peers: one stream of each, served fairly.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     ops::Range,
     sync::{
@@ -76,6 +76,8 @@ struct Asker {
     peer: PeerId,
     number: u64,
     decided: Mutex<Decided>,
+    /// Requests of which something could not be read, and whose end is not told any more.
+    gone: Mutex<BTreeSet<u64>>,
     bell: Notify,
 }
 
@@ -113,7 +115,8 @@ impl Shared {
     pub(super) fn answer(self: &Arc<Self>, asking: Asking) {
         let Asking { peer, stream, activity } = asking;
         let number = self.serving.next.fetch_add(1, Ordering::Relaxed);
-        let asker = Arc::new(Asker { peer, number, decided: Mutex::default(), bell: Notify::new() });
+        let asker =
+            Arc::new(Asker { peer, number, decided: Mutex::default(), gone: Mutex::default(), bell: Notify::new() });
         {
             let mut serve = lock(&self.serving.serve);
             serve.handle_down(peer);
@@ -268,7 +271,13 @@ impl Shared {
             }
             let shared = Arc::clone(self);
             let permit = self.serving.reads.acquire().await.map_err(io::Error::other)?;
-            let read = self.spawn_blocking(move || shared.read_parts(parts)).await.map_err(io::Error::other)?;
+            let read = self
+                .spawn_blocking({
+                    let asker = Arc::clone(asker);
+                    move || shared.read_parts(&asker, parts)
+                })
+                .await
+                .map_err(io::Error::other)?;
             drop(permit);
             if blocks.send((read, bytes)).await.is_err() {
                 return Ok(());
@@ -276,41 +285,50 @@ impl Shared {
         }
     }
 
-    /// Blocks. Parts that cannot be read are left out: who asked sees at the end that they are missing.
-    fn read_parts(&self, parts: Vec<Part>) -> Vec<u8> {
+    /// Blocks. A request of which something cannot be read is gone: a download that is just put in place is
+    /// elsewhere a moment later, and may be asked for again.
+    fn read_parts(&self, asker: &Asker, parts: Vec<Part>) -> Vec<u8> {
+        let mut gone = lock(&asker.gone);
         let mut out = Vec::with_capacity(BATCH_BYTES as usize + 4096);
         let mut held: Option<Held> = None;
         let mut open: Option<(usize, FsFile)> = None;
         for part in parts {
             let (request, manifest, piece, offset, bytes) = match part {
                 Part::End(request) => {
-                    Answer::End(request).put(&mut out);
+                    if !gone.remove(&request) {
+                        Answer::End(request).put(&mut out);
+                    }
                     continue;
                 }
+                Part::Block { request, .. } if gone.contains(&request) => continue,
                 Part::Block { request, manifest, piece, offset, bytes } => (request, manifest, piece, offset, bytes),
             };
             if held.as_ref().is_none_or(|held| held.manifest().id() != manifest.id()) {
                 (held, open) = (self.held(manifest.id()), None);
             }
-            let (Some(held), Some(at)) = (&held, manifest.locate(piece)) else { continue };
+            let place = held.as_ref().zip(manifest.locate(piece));
+            let Some((held, at)) = place else {
+                Answer::Gone(request).put(&mut out);
+                gone.insert(request);
+                continue;
+            };
             let store = held.root().library.store();
             if open.as_ref().is_none_or(|(file, _)| *file != at.file) {
-                open = held
-                    .path(at.file)
-                    .and_then(|path| store.open(&path, Access::Read).ok())
-                    .map(|file| (at.file, file));
+                let path = held.path(at.file);
+                open = path.and_then(|path| Some((at.file, store.open(&path, Access::Read).ok()?)));
             }
-            let Some((_, file)) = &open else { continue };
             let start = out.len();
             Block { id: request, piece: piece.0, offset }.put(&mut out, bytes);
-            let mut filled = out.len();
-            out.resize(filled + bytes as usize, 0);
-            while filled < out.len() {
-                let place = at.offset + u64::from(offset) + (filled + bytes as usize - out.len()) as u64;
-                match store.read_at(file, place, &mut out[filled..]) {
-                    Ok(read @ 1..) => filled += read,
+            let (mut filled, end) = (out.len(), out.len() + bytes as usize);
+            out.resize(end, 0);
+            while filled < end {
+                let place = at.offset + u64::from(offset) + (filled + bytes as usize - end) as u64;
+                match open.as_ref().map(|(_, file)| store.read_at(file, place, &mut out[filled..])) {
+                    Some(Ok(read @ 1..)) => filled += read,
                     _ => {
                         out.truncate(start);
+                        Answer::Gone(request).put(&mut out);
+                        gone.insert(request);
                         break;
                     }
                 }

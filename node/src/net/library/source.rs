@@ -372,8 +372,9 @@ impl Table {
                 if let Some((_, attached, _)) = self.follows.remove(&id) {
                     return Ok(Some((attached, FromSource::Down)));
                 }
-                if self.requests.contains_key(&id) {
-                    return self.finish(id, End::Sent);
+                if let Some((job, request, attached, _)) = self.requests.remove(&id) {
+                    self.ids.remove(&(job, request));
+                    return Ok(Some((attached, FromSource::Down)));
                 }
                 let known = self.questions.remove(&id).is_some() || id <= self.next;
                 if known { Ok(None) } else { Err(unasked()) }
