@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::{Shared, error::ApiError, not_allowed, query, route::percent_decode, shown};
 use crate::{
-    net::library::{Library, LibraryError, Selector},
+    net::library::{Kind, Library, LibraryError, Selector},
     views::library::{JobView, RootRequest, StartRequest},
 };
 
@@ -39,18 +39,7 @@ enum Route {
     Explain(u64),
     Cancel(u64),
     Roots,
-    Start(Verb),
-}
-
-/// What is to be done to a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verb {
-    Get,
-    Install,
-    Update,
-    Uninstall,
-    Remove,
-    Verify,
+    Start(Kind),
 }
 
 impl Route {
@@ -70,12 +59,12 @@ impl Route {
             ["jobs", id, "explain"] => Self::Explain(number(id)?),
             ["jobs", id, "cancel"] => Self::Cancel(number(id)?),
             ["roots"] => Self::Roots,
-            ["get"] => Self::Start(Verb::Get),
-            ["install"] => Self::Start(Verb::Install),
-            ["update"] => Self::Start(Verb::Update),
-            ["uninstall"] => Self::Start(Verb::Uninstall),
-            ["remove"] => Self::Start(Verb::Remove),
-            ["verify"] => Self::Start(Verb::Verify),
+            ["get"] => Self::Start(Kind::Get),
+            ["install"] => Self::Start(Kind::Install),
+            ["update"] => Self::Start(Kind::Update),
+            ["uninstall"] => Self::Start(Kind::Uninstall),
+            ["remove"] => Self::Start(Kind::Remove),
+            ["verify"] => Self::Start(Kind::Verify),
             _ => return Err(unknown()),
         })
     }
@@ -123,24 +112,24 @@ pub(super) async fn answer(
             }
             shown(library.view().await?)
         }
-        Route::Start(verb) => shown(start(&library, verb, read(body).await?).await?),
+        Route::Start(kind) => shown(start(&library, kind, read(body).await?).await?),
     })
 }
 
-async fn start(library: &Library, verb: Verb, request: StartRequest) -> Result<JobView, ApiError> {
+async fn start(library: &Library, kind: Kind, request: StartRequest) -> Result<JobView, ApiError> {
     let StartRequest { package, install } = request;
-    if install.is_some() && verb != Verb::Get {
+    if install.is_some() && kind != Kind::Get {
         let message = "install is for get";
         return Err(ApiError::bad_argument(message, r#"send {"package":"NAME"}"#));
     }
     let package = selector(&package)?;
-    Ok(match verb {
-        Verb::Get => library.get(&package, install.unwrap_or_default()).await?,
-        Verb::Install => library.install(&package).await?,
-        Verb::Update => library.update(package.as_str()).await?,
-        Verb::Uninstall => library.uninstall(&package).await?,
-        Verb::Remove => library.remove(&package).await?,
-        Verb::Verify => library.verify(&package).await?,
+    Ok(match kind {
+        Kind::Get => library.get(&package, install.unwrap_or_default()).await?,
+        Kind::Install => library.install(&package).await?,
+        Kind::Update => library.update(package.as_str()).await?,
+        Kind::Uninstall => library.uninstall(&package).await?,
+        Kind::Remove => library.remove(&package).await?,
+        Kind::Verify => library.verify(&package).await?,
     })
 }
 
@@ -219,7 +208,7 @@ mod tests {
             ("/v1/library/jobs/7/explain", Route::Explain(7)),
             ("/v1/library/jobs/7/cancel", Route::Cancel(7)),
             ("/v1/library/roots", Route::Roots),
-            ("/v1/library/get", Route::Start(Verb::Get)),
+            ("/v1/library/get", Route::Start(Kind::Get)),
         ] {
             assert_eq!(parsed(path), Ok(route), "{path}");
         }

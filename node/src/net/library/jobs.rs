@@ -28,9 +28,9 @@ const ENDED_MAX: usize = 256;
 /// How often progress is an event.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// What is done.
+/// What is done to a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Get,
     Install,
     Update,

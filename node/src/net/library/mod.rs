@@ -43,7 +43,8 @@ use crate::{
     views::library::{ExplainView, JobView, JobsView, LibraryView, PackageView},
 };
 use held::{Held, Partial};
-use jobs::{Job, Jobs, Kind};
+pub(crate) use jobs::Kind;
+use jobs::{Job, Jobs};
 use port::{Door, Port};
 use root::Root;
 use serving::Serving;
