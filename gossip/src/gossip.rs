@@ -13,7 +13,7 @@ use crate::{
     op::{INCARNATION_MAX, Op, OpId, SignedOp},
     own_row::OwnRow,
     recent::Recent,
-    suspicion::Suspicions,
+    suspicion::{Suspected, Suspicions},
     sync::{Shared, ops_messages},
     table::{Entry, PeerTable, Status},
 };
@@ -105,6 +105,12 @@ impl Gossip {
     #[must_use]
     pub const fn table(&self) -> &PeerTable {
         &self.table
+    }
+
+    /// The suspicion under which a peer is, if it is under one.
+    #[must_use]
+    pub fn suspicion(&self, peer: &PeerId) -> Option<Suspected> {
+        self.suspicions.of(peer)
     }
 
     /// This node's incarnation.

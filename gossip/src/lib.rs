@@ -32,4 +32,4 @@ pub use message::Message;
 pub use name::{Label, MeshName, TrackName};
 pub use own_row::RowBody;
 pub use row::{LibraryDigest, Presence, RelayPolicy, Role, Row, TrackEntry};
-pub use suspicion::SuspicionConfig;
+pub use suspicion::{Suspected, SuspicionConfig};

@@ -66,6 +66,17 @@ struct Suspicion {
     deadline: Instant,
 }
 
+/// A peer under suspicion, to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspected {
+    /// Who lost touch with it; a few of them.
+    pub accusers: Vec<PeerId>,
+    /// When this node heard of it first.
+    pub since: Instant,
+    /// When it is declared dead.
+    pub deadline: Instant,
+}
+
 /// What an accusation changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Accused {
@@ -130,6 +141,13 @@ impl Suspicions {
             self.deadlines.insert((suspicion.deadline, peer));
         }
         Accused { raised, news: !enough && (raised || !known) }
+    }
+
+    /// The suspicion under which a peer is.
+    pub(crate) fn of(&self, peer: &PeerId) -> Option<Suspected> {
+        let suspicion = self.suspects.get(peer).filter(|suspicion| !suspicion.cleared)?;
+        let accusers = suspicion.accusers.iter().copied().collect();
+        Some(Suspected { accusers, since: suspicion.since, deadline: suspicion.deadline })
     }
 
     /// What is said of a peer, cleared or not.

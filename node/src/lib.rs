@@ -21,6 +21,7 @@ pub use banyan_gossip::{Label, MeshName, PeerId, RelayPolicy, TrackName};
 #[cfg(feature = "net")]
 pub use net::{
     builder::Builder,
+    event_log::Since,
     library::{Library, LibraryError, Selector},
     node::{EventStream, Node, Publisher},
     streams::{Peer, StreamHandle},

@@ -7,7 +7,7 @@ use banyan_gossip::PeerId;
 use crate::{
     Context, DetachReason, Event, MoveReason, Output, RefuseReason, Source, StuckReason, Tree,
     attempt::{Attempt, HINTS_MAX, Opening, Phase},
-    upstream::Parent,
+    upstream::{NotAsked, Parent},
     volunteer::Summons,
 };
 
@@ -33,11 +33,10 @@ impl Tree {
         reason: RefuseReason,
         try_instead: Vec<PeerId>,
     ) {
-        let behind = reason == RefuseReason::Behind;
         let period = if reason == RefuseReason::Crossing { CROSSING_FOR } else { self.config.refused_for };
         let expected = self.expects(from, request);
         if expected != Expected::Not {
-            self.upstream.spend_row(now, cx.peers, from, period, behind);
+            self.upstream.spend_row(now, cx.peers, from, period, NotAsked::Refused(reason));
         }
         let Some(attempt) = self.upstream.attempt.as_mut().filter(|_| expected == Expected::Now) else {
             return;
@@ -47,7 +46,7 @@ impl Tree {
             RefuseReason::Full => StuckReason::AllFull,
             reason => StuckReason::Refused(reason),
         });
-        attempt.behind |= behind;
+        attempt.behind |= reason == RefuseReason::Behind;
         for peer in try_instead.into_iter().rev() {
             attempt.hints.push_front(peer);
         }
@@ -70,7 +69,8 @@ impl Tree {
         };
         if let Some(reason) = refused {
             self.decline(cx, &opening, reason);
-            self.upstream.spend_row(now, cx.peers, opening.peer, self.config.refused_for, false);
+            let why = NotAsked::Unusable(reason);
+            self.upstream.spend_row(now, cx.peers, opening.peer, self.config.refused_for, why);
             if expected == Expected::Now {
                 self.resume(now, cx);
             }

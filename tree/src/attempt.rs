@@ -12,6 +12,7 @@ use banyan_gossip::PeerId;
 
 use crate::{
     Context, DetachReason, LinkSettings, Message, MoveReason, Output, Source, StuckReason, Tree, source::OriginAge,
+    upstream::NotAsked,
 };
 
 /// A search for a parent.
@@ -246,7 +247,7 @@ impl Tree {
         }
         if let Some(peer) = phase.peer() {
             attempt.last_failure = Some(StuckReason::Unreachable);
-            self.upstream.spend(now, peer, self.config.refused_for);
+            self.upstream.spend(now, peer, self.config.refused_for, NotAsked::Unreachable);
         }
         if let Phase::Opening(opening) = phase {
             self.give_back(cx, &opening);

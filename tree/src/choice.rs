@@ -67,7 +67,7 @@ pub(crate) struct Query<'a> {
 
 impl Query<'_> {
     /// Whether the seeker's subtree fits below a parent at this depth.
-    fn has_room_below(&self, depth: u8) -> bool {
+    pub(crate) fn has_room_below(&self, depth: u8) -> bool {
         usize::from(depth) + 1 + usize::from(self.height) <= usize::from(self.config.max_depth)
     }
 }
@@ -194,7 +194,8 @@ fn consider(query: &Query<'_>, row: &Row, survey: &mut Survey) -> Option<(Chain,
     Some((chain, weight(query, row)?))
 }
 
-fn weight(query: &Query<'_>, row: &Row) -> Option<f64> {
+/// With what weight a candidate is drawn; `None` if it has no place in the tree.
+pub(crate) fn weight(query: &Query<'_>, row: &Row) -> Option<f64> {
     let entry = row.tracks.get(query.track)?;
     let free = match entry.free.min(row.believed_free()).min(query.config.capacity_ceiling) {
         // What is left of the peer's slots it keeps for repairs.

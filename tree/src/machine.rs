@@ -9,8 +9,8 @@ use banyan_gossip::{PeerId, TrackEntry, TrackName};
 
 use crate::{
     Config, Context, DetachReason, Event, Input, Message, MoveReason, Output, Source, State, StuckReason,
-    admission::Join, backup::Backups, children::Child, message::PATH_MAX, moves::Moves, source::OriginAge,
-    upstream::Upstream, volunteer::Summons,
+    admission::Join, backup::Backups, children::Child, explain::Recent, message::PATH_MAX, moves::Moves,
+    source::OriginAge, upstream::Upstream, volunteer::Summons,
 };
 
 /// The part of this node in the tree of one track.
@@ -45,6 +45,9 @@ pub struct Tree {
     look_at: Option<Instant>,
     last_look: Option<Instant>,
     pub(crate) malformed: u64,
+    /// When the step began that is being taken.
+    stepped: Instant,
+    pub(crate) recent: Recent,
     outputs: VecDeque<Output>,
     // What the outside was told last.
     pub(crate) shown: Option<TrackEntry>,
@@ -93,6 +96,8 @@ impl Tree {
             look_at: None,
             last_look: None,
             malformed: 0,
+            stepped: now,
+            recent: Recent::default(),
             outputs: VecDeque::new(),
             shown: None,
             state: State::Idle,
@@ -107,6 +112,7 @@ impl Tree {
         if self.left {
             return;
         }
+        self.stepped = now;
         match input {
             Input::Publish { epoch } => self.on_publish(now, cx, epoch),
             Input::EndPublish => {
@@ -165,6 +171,7 @@ impl Tree {
         if self.left {
             return;
         }
+        self.stepped = now;
         self.expire_children(now, cx);
         if self.next_pulse.is_some_and(|at| at <= now) {
             self.pulse(now);
@@ -359,6 +366,7 @@ impl Tree {
     }
 
     pub(crate) fn event(&mut self, event: Event) {
+        self.recent.note(self.stepped, &event);
         self.push(Output::Event(event));
     }
 

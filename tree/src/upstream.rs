@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     time::{Duration, Instant},
 };
 
 use banyan_gossip::{PeerId, table::PeerTable};
 
 use crate::{
-    Context, DetachReason, Event, LinkSettings, Message, MoveReason, Output, Source, StuckReason, Tree,
+    Context, DetachReason, Event, LinkSettings, Message, MoveReason, Output, RefuseReason, Source, StuckReason, Tree,
     attempt::{Attempt, Phase},
     machine::Part,
     source::OriginAge,
@@ -51,13 +52,40 @@ pub(crate) struct Parent {
     pub(crate) shed: bool,
 }
 
+/// Why a peer is not asked for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAsked {
+    /// It refused.
+    Refused(RefuseReason),
+    /// It did not answer, or no link or stream to it came up.
+    Unreachable,
+    /// It was the parent until a moment ago.
+    Lost(DetachReason),
+    /// It would have fed this node, but in a place that this node cannot take.
+    Unusable(DetachReason),
+    /// It does not want to relay the track.
+    Unwilling,
+}
+
+impl fmt::Display for NotAsked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(reason) => write!(f, "it refused: {reason}"),
+            Self::Unreachable => f.write_str("it did not answer, or cannot be reached"),
+            Self::Lost(reason) => write!(f, "it was the parent until a moment ago: {reason}"),
+            Self::Unusable(reason) => write!(f, "its place did not fit: {reason}"),
+            Self::Unwilling => f.write_str("it does not want to relay the track"),
+        }
+    }
+}
+
 /// Why and how long a peer is not asked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spent {
+    why: NotAsked,
     until: Instant,
     /// The row that the refusal is about: a newer one may say something else.
     row: Option<(u64, u64)>,
-    behind: bool,
 }
 
 /// Most peers remembered as not to be asked, about 100 bytes each.
@@ -68,14 +96,14 @@ const BROKEN_FOR: Duration = Duration::from_millis(200);
 
 impl Upstream {
     /// Not to be asked until its row changes, or for `period` at most.
-    pub(crate) fn spend_row(&mut self, now: Instant, peers: &PeerTable, peer: PeerId, period: Duration, behind: bool) {
+    pub(crate) fn spend_row(&mut self, now: Instant, peers: &PeerTable, peer: PeerId, period: Duration, why: NotAsked) {
         let row = peers.row(&peer).map(|row| (row.incarnation, row.version));
-        self.insert_spent(now, peer, Spent { until: now + period, row, behind });
+        self.insert_spent(now, peer, Spent { why, until: now + period, row });
     }
 
     /// Not to be asked for `period`, whatever its row says.
-    pub(crate) fn spend(&mut self, now: Instant, peer: PeerId, period: Duration) {
-        self.insert_spent(now, peer, Spent { until: now + period, row: None, behind: false });
+    pub(crate) fn spend(&mut self, now: Instant, peer: PeerId, period: Duration, why: NotAsked) {
+        self.insert_spent(now, peer, Spent { why, until: now + period, row: None });
     }
 
     fn insert_spent(&mut self, now: Instant, peer: PeerId, spent: Spent) {
@@ -88,15 +116,20 @@ impl Upstream {
     }
 
     pub(crate) fn is_spent(&self, now: Instant, peers: &PeerTable, peer: &PeerId) -> bool {
-        self.spent.get(peer).is_some_and(|spent| {
-            let same_row = || peers.row(peer).map(|row| (row.incarnation, row.version)) == spent.row;
-            now < spent.until && (spent.row.is_none() || same_row())
-        })
+        self.not_asked(now, peers, peer).is_some()
+    }
+
+    /// Why a peer is not asked, and for how long yet.
+    pub(crate) fn not_asked(&self, now: Instant, peers: &PeerTable, peer: &PeerId) -> Option<(NotAsked, Duration)> {
+        let spent = self.spent.get(peer)?;
+        let same_row = || peers.row(peer).map(|row| (row.incarnation, row.version)) == spent.row;
+        let stands = now < spent.until && (spent.row.is_none() || same_row());
+        stands.then(|| (spent.why, spent.until.saturating_duration_since(now)))
     }
 
     /// Peers that refused because they no longer hold what was asked for may be asked for less.
     pub(crate) fn forgive_behind(&mut self) {
-        self.spent.retain(|_, spent| !spent.behind);
+        self.spent.retain(|_, spent| spent.why != NotAsked::Refused(RefuseReason::Behind));
     }
 }
 
@@ -118,10 +151,10 @@ impl Tree {
         self.event(Event::Detached { parent: parent.peer, reason: detach });
         self.upstream.lost = Some(parent.peer);
         match detach {
-            DetachReason::LinkDown => self.upstream.spend(now, parent.peer, BROKEN_FOR),
+            DetachReason::LinkDown => self.upstream.spend(now, parent.peer, BROKEN_FOR, NotAsked::Lost(detach)),
             // Not asked while it is silent, and an ordinary peer once it is heard.
             DetachReason::Silent => {}
-            _ => self.upstream.spend_row(now, cx.peers, parent.peer, BROKEN_FOR, false),
+            _ => self.upstream.spend_row(now, cx.peers, parent.peer, BROKEN_FOR, NotAsked::Lost(detach)),
         }
         self.seek(now, cx, why);
     }

@@ -17,6 +17,7 @@ use crate::{
     Context, Message, MoveReason, Output, StuckReason, Tree, Unwilling,
     choice::{SAMPLES, Standing},
     machine::Part,
+    upstream::NotAsked,
 };
 
 /// Free slots that a volunteer must have: it takes one itself.
@@ -125,7 +126,7 @@ impl Tree {
     pub(crate) fn on_summons_failed(&mut self, now: Instant, peer: PeerId) {
         if self.summons.asked == Some(peer) {
             (self.summons.asked, self.summons.connecting) = (None, false);
-            self.upstream.spend(now, peer, self.config.refused_for);
+            self.upstream.spend(now, peer, self.config.refused_for, NotAsked::Unwilling);
             let soon = now + self.summon_wait(0);
             self.summons.at = self.summons.at.map(|at| at.min(soon));
         }

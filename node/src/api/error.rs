@@ -112,6 +112,15 @@ impl From<NodeError> for ApiError {
             NodeError::UnknownTrack(_) => {
                 (StatusCode::NOT_FOUND, "unknown_track", "see what there is with `banyan tracks`")
             }
+            NodeError::UnknownPeer(_) => {
+                (StatusCode::NOT_FOUND, "unknown_peer", "see who there is with `banyan peers`")
+            }
+            NodeError::UnknownName(_) => {
+                (StatusCode::NOT_FOUND, "not_found", "see what there is with `banyan peers` and `banyan tracks`")
+            }
+            NodeError::AmbiguousPeer { .. } => {
+                (StatusCode::BAD_REQUEST, "ambiguous", "write more of the id, or peer:NAME or track:NAME")
+            }
             NodeError::Shutdown => {
                 (StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "start it again with `banyan run`")
             }

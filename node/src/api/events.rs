@@ -9,6 +9,7 @@ use axum::response::{
 use futures::{Stream, StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
+use super::query::Events;
 use crate::{
     EventStream, Node,
     views::{EventView, View},
@@ -17,16 +18,16 @@ use crate::{
 /// How often a silent stream says that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Streams events from now on, until the server stops.
-pub(super) fn events(node: &Node, stopping: CancellationToken) -> Response {
+/// Streams events until the server stops, or only those that have happened.
+pub(super) fn events(node: &Node, wanted: Events, stopping: CancellationToken) -> Response {
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("still here");
-    let messages = messages(node.events()).take_until(stopping.cancelled_owned());
+    let messages = messages(node.events_since(wanted.since), wanted.follow).take_until(stopping.cancelled_owned());
     Sse::new(messages).keep_alive(keep_alive).into_response()
 }
 
-fn messages(events: EventStream) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold(events, |mut events| async {
-        let view = events.next().await?;
+fn messages(events: EventStream, follow: bool) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold(events, move |mut events| async move {
+        let view = if follow { events.next().await? } else { events.next_past()? };
         Some((Ok(message(view)), events))
     })
 }

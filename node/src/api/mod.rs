@@ -4,7 +4,10 @@
 //! |---|---|
 //! | `GET /v1/status`, `/v1/peers`, `/v1/tracks` | [views](crate::views) |
 //! | `GET /v1/tracks/{track}/tree` | the tree of a track |
-//! | `GET /v1/events` | server-sent events |
+//! | `GET /v1/events?since=&follow=` | server-sent events, from an event's number or from so long ago |
+//! | `GET /v1/why/{peer or track}` | why a peer, or this node's place in a track, is as it is |
+//! | `GET /v1/peers/{peer}` | what is known of one peer: by id, part of an id, or label |
+//! | `GET /v1/repairs` | how this node found other parents |
 //! | `PUT` or `POST /v1/tracks/{track}/publish?framing=&mode=&object_size=` | the body becomes the track |
 //! | `GET /v1/tracks/{track}/subscribe?from=&framing=&timeout=` | the track becomes the body |
 //! | `GET /v1/library` | the [library](crate::views::library): what the mesh has |
@@ -19,6 +22,7 @@
 mod error;
 mod events;
 pub mod framing;
+mod insight;
 pub(crate) mod library;
 mod publish;
 pub(crate) mod query;
@@ -31,7 +35,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::State,
-    http::{Method, Uri, header},
+    http::{HeaderMap, Method, Uri, header},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
@@ -58,6 +62,7 @@ fn router(shared: Shared) -> Router {
         .route("/v1/tracks", get(tracks))
         .route("/v1/events", get(stream_events))
         .route("/v1/tracks/{*rest}", any(track))
+        .merge(insight::routes())
         .route("/v1/library", any(library::answer))
         .route("/v1/library/{*rest}", any(library::answer))
         .fallback(async |uri: Uri| ApiError::unknown_route(uri.path()))
@@ -80,9 +85,9 @@ async fn tracks(State(shared): State<Shared>, uri: Uri) -> Result<Response, ApiE
     Ok(shown(shared.node.tracks().await?))
 }
 
-async fn stream_events(State(shared): State<Shared>, uri: Uri) -> Result<Response, ApiError> {
-    query::none(&uri)?;
-    Ok(events::events(&shared.node, shared.stopping))
+async fn stream_events(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
+    let wanted = query::events(&uri, &headers)?;
+    Ok(events::events(&shared.node, wanted, shared.stopping))
 }
 
 async fn track(State(shared): State<Shared>, method: Method, uri: Uri, body: Body) -> Result<Response, ApiError> {

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use axum::{extract::Query, http::Uri};
+use axum::{
+    extract::Query,
+    http::{HeaderMap, Uri},
+};
 
 use super::{
     error::ApiError,
     framing::{Framing, OBJECT_BYTES_DEFAULT},
 };
 use crate::{
-    From,
+    From, Since,
     relay::{Mode, OBJECT_BYTES_MAX},
 };
 
@@ -69,6 +72,52 @@ pub(super) fn subscribe(uri: &Uri) -> Result<Subscribe, ApiError> {
         }
     }
     Ok(subscribe)
+}
+
+/// Which events to stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Events {
+    pub(super) since: Since,
+    /// Also those that are still to happen.
+    pub(super) follow: bool,
+}
+
+/// Parses the arguments of a stream of events. What a client says that it has had already counts for more:
+/// it comes back after its connection broke.
+pub(super) fn events(uri: &Uri, headers: &HeaderMap) -> Result<Events, ApiError> {
+    let mut events = Events { since: Since::Now, follow: true };
+    for (key, value) in pairs(uri)? {
+        match key.as_str() {
+            "since" => events.since = parse_since(&value).map_err(|error| bad(error, "since=42 or since=10m"))?,
+            "follow" => {
+                events.follow =
+                    value.parse().map_err(|_| bad(format!("follow is no {}", quoted(&value)), "follow=false"))?;
+            }
+            _ => return Err(unknown(&key, "since and follow")),
+        }
+    }
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    events.since = last.map_or(events.since, Since::After);
+    Ok(events)
+}
+
+/// The number of the last event that is known, or how long ago: `90`, `30s`, `10m`, `2h`, `1d`, `all`.
+pub(crate) fn parse_since(text: &str) -> Result<Since, String> {
+    let wrong = || format!("{} is no time to start: it is an event's number, or 30s, 10m, 2h, 1d, all", quoted(text));
+    if text == "all" {
+        return Ok(Since::Oldest);
+    }
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let unit = match &text[digits.len()..] {
+        "" => return Ok(Since::After(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(unit).map(|seconds| Since::Ago(Duration::from_secs(seconds))).ok_or_else(wrong)
 }
 
 /// Makes sure that a request has no arguments.
@@ -179,5 +228,22 @@ mod tests {
             assert!(!error.view.message.contains('\n'));
         }
         assert!(none(&uri("x=1")).is_err());
+        for query in ["since=yesterday", "since=-1", "since=1w", "since=99999999999999999d", "follow=maybe", "from=1"] {
+            let error = events(&uri(query), &HeaderMap::new()).expect_err(query);
+            assert_eq!(error.view.code, "invalid_argument", "{query}");
+        }
+    }
+
+    #[test]
+    fn events_start_where_the_client_wants_or_where_it_was() {
+        let parsed = |query: &str, last: Option<&'static str>| {
+            let headers = last.map(|last| ("last-event-id".parse().expect("a name"), last.parse().expect("a value")));
+            events(&uri(query), &headers.into_iter().collect()).expect("it is valid")
+        };
+        assert_eq!(parsed("", None), Events { since: Since::Now, follow: true });
+        assert_eq!(parsed("since=7&follow=false", None), Events { since: Since::After(7), follow: false });
+        assert_eq!(parsed("since=2h", None).since, Since::Ago(Duration::from_secs(7_200)));
+        assert_eq!(parsed("since=all", None).since, Since::Oldest);
+        assert_eq!(parsed("since=2h", Some("9")).since, Since::After(9));
     }
 }

@@ -5,9 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use banyan_gossip::{Label, MeshName, TrackName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{bench, demo, library};
+use super::{bench, demo, library, peers, repairs, why};
 use crate::{
-    From,
+    From, Since,
     api::{
         framing::{Framing, OBJECT_BYTES_DEFAULT},
         query, socket,
@@ -35,8 +35,7 @@ pub(crate) enum Command {
     #[command(after_help = STATUS_EXAMPLES)]
     Status(Show),
     /// Show who is in the mesh.
-    #[command(after_help = PEERS_EXAMPLES)]
-    Peers(Show),
+    Peers(peers::Peers),
     /// Show what is published and followed.
     #[command(after_help = TRACKS_EXAMPLES)]
     Tracks(Show),
@@ -44,7 +43,11 @@ pub(crate) enum Command {
     Tree(Tree),
     /// Follow what happens: joins, losses, parent changes, repairs.
     #[command(after_help = EVENTS_EXAMPLES)]
-    Events(Show),
+    Events(Events),
+    /// Say why a peer, or this node's place in a track, is as it is.
+    Why(why::Args),
+    /// Show how this node found other parents: causes, detection, pauses.
+    Repairs(repairs::Args),
     /// Packages: what the mesh has, fetched from everyone who has it, and installed.
     Library(library::Library),
     /// See it work: real nodes on this machine, a stream, and kills.
@@ -180,6 +183,18 @@ pub(crate) struct Tree {
     pub(crate) show: Show,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    #[command(flatten)]
+    pub(crate) show: Show,
+    /// Start in the past: after the event of this number, so long ago, or with all that are kept
+    #[arg(long, value_name = "SEQ|30s|10m|2h|all", value_parser = query::parse_since)]
+    pub(crate) since: Option<Since>,
+    /// End with what has happened, instead of waiting for more
+    #[arg(long, requires = "since")]
+    pub(crate) no_follow: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people
@@ -249,8 +264,9 @@ const STATUS_EXAMPLES: &str = "EXAMPLES:
   banyan status --format json | jq .data.addresses
   banyan status --mesh lab";
 
-const PEERS_EXAMPLES: &str = "EXAMPLES:
+pub(crate) const PEERS_EXAMPLES: &str = "EXAMPLES:
   banyan peers
+  banyan peers show kitchen
   banyan peers --format jsonl | jq -r 'select(.data.state == \"alive\").data.peer_id'";
 
 const TRACKS_EXAMPLES: &str = "EXAMPLES:
@@ -264,6 +280,8 @@ const TREE_EXAMPLES: &str = "EXAMPLES:
 
 const EVENTS_EXAMPLES: &str = "EXAMPLES:
   banyan events
+  banyan events --since 10m --no-follow
+  banyan events --since 4711
   banyan events --format jsonl | jq -c 'select(.data.event == \"repaired\").data'";
 
 #[cfg(test)]

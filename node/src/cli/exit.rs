@@ -100,7 +100,7 @@ impl From<ErrorView> for Failure {
     fn from(view: ErrorView) -> Self {
         let exit = match view.code.as_str() {
             "invalid_name" | "invalid_argument" | "object_too_large" | "ambiguous" | "bad_root" => Exit::Usage,
-            "unknown_track" | "not_found" | "no_source" | "no_library" => Exit::NotFound,
+            "unknown_track" | "unknown_peer" | "not_found" | "no_source" | "no_library" => Exit::NotFound,
             "shutting_down" | "too_many_connections" | "unavailable" => Exit::Unreachable,
             "already_published" | "conflict" | "taken_over" | "too_many_tracks" | "busy" | "not_installed"
             | "not_owned" => Exit::Conflict,

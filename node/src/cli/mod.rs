@@ -6,15 +6,18 @@ mod client;
 mod demo;
 mod exit;
 mod library;
+mod peers;
 mod pipe;
 mod publish;
 mod render;
+mod repairs;
 mod run;
 mod show;
 mod signals;
 mod sse;
 mod subscribe;
 mod usage;
+mod why;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -63,10 +66,12 @@ async fn execute(command: Command) -> Outcome {
         Command::Publish(args) => publish::publish(args).await,
         Command::Subscribe(args) => subscribe::subscribe(args).await,
         Command::Status(args) => show::status(args).await,
-        Command::Peers(args) => show::peers(args).await,
+        Command::Peers(args) => peers::peers(args).await,
         Command::Tracks(args) => show::tracks(args).await,
         Command::Tree(args) => show::tree(args).await,
         Command::Events(args) => show::events(args).await,
+        Command::Why(args) => why::why(args).await,
+        Command::Repairs(args) => repairs::repairs(args).await,
         Command::Demo(args) => demo::demo(args).await,
         Command::Library(args) => library::library(args).await,
         Command::Bench(bench) => bench::bench(bench).await,

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{
-    args::{Format, Show, Tree},
+    args::{self, Format, Show, Tree},
     client::Client,
     exit::{Failure, Outcome},
     render::{self, style::Style},
@@ -62,11 +62,11 @@ async fn offload(args: Tree) -> Outcome {
     }
 }
 
-pub(crate) async fn events(args: Show) -> Outcome {
-    let mut events = Events::open(&client(&args)?).await?;
+pub(crate) async fn events(args: args::Events) -> Outcome {
+    let mut events = Events::open_since(&client(&args.show)?, args.since.unwrap_or_default(), !args.no_follow).await?;
     let style = Style::of_stdout();
     while let Some(event) = events.next().await? {
-        match args.format {
+        match args.show.format {
             Format::Table => {
                 let line = render::events::event(&event);
                 print(&format!("{}\n", style.line(&[(render::style::Paint::Plain, line)])))?;

@@ -7,7 +7,10 @@ use super::{
     client::{Client, Streamed},
     exit::{Failure, Outcome},
 };
-use crate::views::{Envelope, EventView};
+use crate::{
+    Since,
+    views::{Envelope, EventView},
+};
 
 /// Longest line of an event stream, in bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -22,7 +25,18 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) async fn open(client: &Client) -> Outcome<Self> {
-        let stream = client.stream("/v1/events").await?;
+        Self::open_since(client, Since::Now, true).await
+    }
+
+    /// The events of a node since then; `follow`: also those that are still to happen.
+    pub(crate) async fn open_since(client: &Client, since: Since, follow: bool) -> Outcome<Self> {
+        let since = match since {
+            Since::Now => String::new(),
+            Since::After(seq) => format!("since={seq}&"),
+            Since::Ago(ago) => format!("since={}s&", ago.as_secs()),
+            Since::Oldest => "since=all&".to_owned(),
+        };
+        let stream = client.stream(&format!("/v1/events?{since}follow={follow}")).await?;
         Ok(Self { client: client.clone(), stream, lines: Lines::default() })
     }
 

@@ -162,6 +162,13 @@ impl Connector {
         self.dialling.contains_key(peer)
     }
 
+    /// Failed dials of a peer in a row, and how long it is not dialled yet.
+    pub(crate) fn failures(&self, now: Instant, peer: &PeerId) -> (u32, Option<Duration>) {
+        let backoff = self.backoffs.get(peer);
+        let left = backoff.map(|backoff| backoff.until.saturating_duration_since(now));
+        (backoff.map_or(0, |backoff| backoff.failures), left.filter(|left| !left.is_zero()))
+    }
+
     /// A link is up. Says whether it was a mere probe.
     pub(crate) fn linked(&mut self, now: Instant, peer: PeerId, bootstrap: Option<usize>) -> bool {
         self.dialling.remove(&peer);

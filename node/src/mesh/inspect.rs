@@ -11,6 +11,7 @@ use super::{
 };
 use crate::views::{
     OffloadChild, OffloadPeer, OffloadView, Peer, Peers, Status, Track, TrackHere, Tracks, TreeNode, TreeView,
+    peers::PeerName,
 };
 
 /// The status, without what only the outside knows (`version`, `uptime_s`).
@@ -34,6 +35,14 @@ pub fn status(mesh: &Mesh) -> Status {
     }
 }
 
+/// What a peer is called.
+#[must_use]
+pub fn name(mesh: &Mesh, peer: &PeerId) -> PeerName {
+    let own = (*peer == mesh.me()).then(|| mesh.config().label.as_ref()).flatten();
+    let label = own.or_else(|| mesh.table().row(peer)?.label.as_ref());
+    PeerName { peer_id: peer.to_string(), label: label.map(ToString::to_string) }
+}
+
 /// Every known peer but oneself.
 #[must_use]
 pub fn peers(mesh: &Mesh) -> Peers {
@@ -43,13 +52,7 @@ pub fn peers(mesh: &Mesh) -> Peers {
         Peer {
             peer_id: row.peer.to_string(),
             label: row.label.as_ref().map(ToString::to_string),
-            state: match state {
-                PeerStatus::Alive => "alive",
-                PeerStatus::Suspect => "suspect",
-                PeerStatus::Dead => "dead",
-                PeerStatus::Left => "left",
-            }
-            .to_owned(),
+            state: self::state(state).to_owned(),
             addresses: row.addresses.clone(),
             capacity: row.capacity,
             slots_free: row.free,
@@ -58,6 +61,15 @@ pub fn peers(mesh: &Mesh) -> Peers {
         }
     });
     Peers { peers: peers.collect() }
+}
+
+pub(super) const fn state(status: PeerStatus) -> &'static str {
+    match status {
+        PeerStatus::Alive => "alive",
+        PeerStatus::Suspect => "suspect",
+        PeerStatus::Dead => "dead",
+        PeerStatus::Left => "left",
+    }
 }
 
 /// Every track that any live peer publishes or follows; `here` holds what the trees know.
@@ -117,7 +129,7 @@ fn here(tree: &Tree) -> Option<TrackHere> {
     })
 }
 
-const fn role(entry: &TrackEntry) -> &'static str {
+pub(super) const fn role(entry: &TrackEntry) -> &'static str {
     match entry.role {
         Role::Origin | Role::Ended => "origin",
         Role::Member if entry.volunteer => "volunteer",

@@ -103,6 +103,18 @@ enum Silence {
 }
 
 impl Link {
+    /// When it was last heard of, or came up.
+    #[must_use]
+    pub const fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// Its round-trip time, once it was measured.
+    #[must_use]
+    pub const fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
     fn hear(&mut self, now: Instant) {
         if self.unanswered.take().is_some() {
             self.pace = (self.pace * 2).min(PACE_MAX);

@@ -17,12 +17,15 @@ mod io;
 mod links;
 pub mod message;
 pub mod offload;
+pub mod repairs;
 mod requests;
 mod seek;
+pub mod select;
 mod session;
 #[cfg(test)]
 mod tests;
 mod volunteer;
+pub mod why;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

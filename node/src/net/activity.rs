@@ -28,6 +28,11 @@ impl Activity {
         self.times.fetch_add(1, Ordering::Release);
     }
 
+    /// When bytes came last; when this was made if none did.
+    pub(crate) fn last(&self) -> Instant {
+        self.base + Duration::from_micros(self.last.load(Ordering::Relaxed))
+    }
+
     /// When bytes came last and how many times since the last call, if they did.
     pub(crate) fn take(&self) -> Option<(Instant, u32)> {
         let times = self.times.swap(0, Ordering::Acquire);

@@ -3,12 +3,13 @@
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use banyan_gossip::{Ed25519Keys, Label, LocalPeer, MeshName, RelayPolicy};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 
 use super::{
     control::{Hello, PROTOCOL_VERSION},
     core::{self, Parts},
     data_dir::{DataDir, Identity},
+    event_log::EventLog,
     host::{self, HostConfig, HostError, Limits, Multiaddr},
     library::{Library, port::Port},
     node::Node,
@@ -23,8 +24,6 @@ use crate::{
 
 /// Requests of users that wait to be handled.
 const REQUESTS: usize = 64;
-/// Events that a reader may be behind.
-const EVENTS: usize = 1024;
 /// Where a node listens when it is not told: any free port.
 const DEFAULT_LISTEN: [&str; 4] =
     ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/tcp/0", "/ip6/::/udp/0/quic-v1"];
@@ -181,7 +180,8 @@ impl Builder {
         let mesh =
             Mesh::new(me, self.mesh_config(bootstraps.len()), Arc::new(keys), fastrand::Rng::new(), Instant::now());
         let (requests, from_users) = mpsc::channel(REQUESTS);
-        let (events, _) = broadcast::channel(EVENTS);
+        let started = Instant::now();
+        let events = Arc::new(EventLog::new(started));
         let incoming = Arc::<Incoming>::default();
         let (library, door) = match self.library.is_empty() {
             true => (None, None),
@@ -191,13 +191,14 @@ impl Builder {
                 (Some(library), Some(door))
             }
         };
-        let node = Node::new(mesh.me(), requests, events.downgrade(), Arc::clone(&incoming), library);
+        let node = Node::new(mesh.me(), requests, Arc::downgrade(&events), Arc::clone(&incoming), library);
         tokio::spawn(core::run(Parts {
             mesh,
             host,
             host_events,
             requests: from_users,
             events,
+            started,
             data_dir,
             bootstraps,
             hello,

@@ -228,8 +228,8 @@ async fn read_acks(
 
 /// What a pulling child tells the node.
 pub(crate) trait PullEvents {
-    /// The parent serves: the stream works.
-    async fn opened(&mut self);
+    /// The parent serves: the stream works, and begins with so many objects that it has already.
+    async fn opened(&mut self, replayed: u64);
     /// Objects are missing.
     fn gap(&mut self, from: u64, to: u64);
 }
@@ -270,7 +270,7 @@ async fn try_pull(
     let begin = Begin::read(&first, epoch)?;
     let line = shared.line_of(Instant::now(), epoch, begin.newest, || begin.track(config));
     let line = line.ok_or(DataError::OtherEpoch)?;
-    events.opened().await;
+    events.opened(begin.newest.saturating_sub(begin.from)).await;
     tokio::select! {
         result = read_frames(&line, Pull::new(ticket), frames, events) => result,
         result = write_acks(&line, to_parent, leave) => result,

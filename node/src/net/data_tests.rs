@@ -9,7 +9,7 @@ const EPOCH: u64 = 9;
 struct Told(Option<oneshot::Sender<()>>);
 
 impl PullEvents for Told {
-    async fn opened(&mut self) {
+    async fn opened(&mut self, _replayed: u64) {
         if let Some(told) = self.0.take() {
             told.send(()).expect("it is waited for");
         }

@@ -7,6 +7,7 @@ mod control;
 mod core;
 mod data;
 mod data_dir;
+pub(crate) mod event_log;
 pub mod fs_store;
 pub mod host;
 pub mod library;

@@ -1,6 +1,10 @@
 //! The public handle of a node.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+    time::Instant,
+};
 
 use banyan_gossip::{PeerId, TrackName};
 use bytes::Bytes;
@@ -12,6 +16,7 @@ use tokio::{
 use super::{
     builder::Builder,
     core::Request,
+    event_log::{EventLog, Since},
     library::Library,
     line::Line,
     streams::{
@@ -24,7 +29,11 @@ use super::{
 use crate::{
     relay::OBJECT_BYTES_MAX,
     streams::OpenError,
-    views::{Event, EventView, OffloadView, Peers, Status, Tracks, TreeView},
+    views::{
+        Event, EventView, OffloadView, Peers, Status, Tracks, TreeView,
+        repairs::Repairs,
+        why::{PeerDetail, Why},
+    },
 };
 
 /// A running node. Clones share it; when all are dropped, the node leaves the mesh.
@@ -33,7 +42,7 @@ pub struct Node {
     me: PeerId,
     requests: mpsc::Sender<Request>,
     /// Weak, so that streams of events end with the node and not with the last handle.
-    events: broadcast::WeakSender<EventView>,
+    events: Weak<EventLog>,
     incoming: Arc<Incoming>,
     library: Option<Library>,
 }
@@ -42,7 +51,7 @@ impl Node {
     pub(crate) const fn new(
         me: PeerId,
         requests: mpsc::Sender<Request>,
-        events: broadcast::WeakSender<EventView>,
+        events: Weak<EventLog>,
         incoming: Arc<Incoming>,
         library: Option<Library>,
     ) -> Self {
@@ -119,8 +128,42 @@ impl Node {
     /// What happens from now on.
     #[must_use]
     pub fn events(&self) -> EventStream {
-        let events = self.events.upgrade().unwrap_or_else(|| broadcast::Sender::new(1));
-        EventStream { events: events.subscribe(), last: None }
+        self.events_since(Since::Now)
+    }
+
+    /// What happened since then, as far as it is kept, and what happens from now on.
+    #[must_use]
+    pub fn events_since(&self, since: Since) -> EventStream {
+        let now = Instant::now();
+        let log = self.events.upgrade().unwrap_or_else(|| Arc::new(EventLog::new(now)));
+        let (past, events) = log.since(now, since);
+        EventStream { past, events, last: None }
+    }
+
+    /// Why a track or a peer is as it is: `what` is a track, or a peer by id, part of an id, or label; with
+    /// `track:` or `peer:` before it where it could be both.
+    ///
+    /// # Errors
+    /// [`NodeError::UnknownName`], [`NodeError::UnknownPeer`], [`NodeError::AmbiguousPeer`],
+    /// [`NodeError::Shutdown`].
+    pub async fn why(&self, what: &str) -> Result<Why, NodeError> {
+        self.ask(|reply| Request::Why(what.to_owned(), reply)).await?
+    }
+
+    /// What this node knows of a peer, by id, part of an id, or label.
+    ///
+    /// # Errors
+    /// [`NodeError::UnknownPeer`], [`NodeError::AmbiguousPeer`], [`NodeError::Shutdown`].
+    pub async fn peer_detail(&self, peer: &str) -> Result<PeerDetail, NodeError> {
+        self.ask(|reply| Request::PeerDetail(peer.to_owned(), reply)).await?
+    }
+
+    /// How this node found other parents: its last repairs.
+    ///
+    /// # Errors
+    /// [`NodeError::Shutdown`].
+    pub async fn repairs(&self) -> Result<Repairs, NodeError> {
+        self.ask(Request::Repairs).await
     }
 
     /// Starts publishing a track from object id 0 of a new epoch.
@@ -175,6 +218,7 @@ impl Node {
 /// What happens on a node.
 #[derive(Debug)]
 pub struct EventStream {
+    past: VecDeque<EventView>,
     events: broadcast::Receiver<EventView>,
     last: Option<EventView>,
 }
@@ -183,6 +227,9 @@ impl EventStream {
     /// The next event; `None` when the node has shut down. A slow reader gets
     /// [`Missed`](Event::Missed), under the number of the event before.
     pub async fn next(&mut self) -> Option<EventView> {
+        if let Some(event) = self.next_past() {
+            return Some(event);
+        }
         match self.events.recv().await {
             Ok(event) => {
                 self.last = Some(event.clone());
@@ -194,6 +241,12 @@ impl EventStream {
             }
             Err(broadcast::error::RecvError::Closed) => None,
         }
+    }
+
+    /// The next of the events that had happened when this stream began; `None` after the last.
+    pub fn next_past(&mut self) -> Option<EventView> {
+        self.last = Some(self.past.pop_front()?);
+        self.last.clone()
     }
 }
 

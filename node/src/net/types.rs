@@ -149,6 +149,20 @@ pub enum NodeError {
     /// No peer publishes or follows the track.
     #[error("no peer publishes or follows track {0}")]
     UnknownTrack(TrackName),
+    /// No peer has this id, part of an id, or label.
+    #[error("no peer {0:?} is known")]
+    UnknownPeer(String),
+    /// Neither a peer nor a track has this name.
+    #[error("neither a peer nor a track {0:?} is known")]
+    UnknownName(String),
+    /// Several peers may be meant.
+    #[error("{text:?} may mean {}", .peers.join(", or "))]
+    AmbiguousPeer {
+        /// What was asked for.
+        text: String,
+        /// Some of those who may be meant.
+        peers: Vec<String>,
+    },
     /// The node is shutting down.
     #[error("the node is shutting down")]
     Shutdown,

@@ -4,6 +4,9 @@
 //! On the wire each view travels inside an [`Envelope`]: `{"schema":"banyan.<thing>/v1","data":…}`.
 
 pub mod library;
+pub mod peers;
+pub mod repairs;
+pub mod why;
 
 use std::collections::BTreeMap;
 
@@ -421,9 +424,9 @@ pub enum Event {
         /// Packages in the whole mesh, each counted once.
         packages: u64,
     },
-    /// The reader of events was too slow and missed some.
+    /// Events are missing here: the reader was too slow, or asked for some that are not kept any more.
     Missed {
-        /// How many.
+        /// How many; at most, where the reader asked for a time.
         events: u64,
     },
 }
@@ -452,6 +455,26 @@ impl Event {
             Self::LibraryJob { .. } => "library_job",
             Self::LibraryChanged { .. } => "library_changed",
             Self::Missed { .. } => "missed",
+        }
+    }
+
+    /// Whether it has to do with this peer.
+    #[must_use]
+    pub fn mentions(&self, peer: &str) -> bool {
+        match self {
+            Self::PeerJoined { peer_id, .. }
+            | Self::PeerSuspected { peer_id }
+            | Self::PeerRefuted { peer_id }
+            | Self::PeerLost { peer_id }
+            | Self::PeerLeft { peer_id }
+            | Self::LinkUp { peer_id }
+            | Self::LinkDown { peer_id, .. }
+            | Self::ParentLost { peer_id, .. }
+            | Self::ChildJoined { peer_id, .. }
+            | Self::ChildLeft { peer_id, .. } => peer_id == peer,
+            Self::ParentChanged { from, to, .. } => to == peer || from.as_deref() == Some(peer),
+            Self::OriginChanged { origin, .. } => origin == peer,
+            _ => false,
         }
     }
 }

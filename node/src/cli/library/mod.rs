@@ -117,7 +117,7 @@ fn shown<T: View>(format: Format, view: T, table: impl FnOnce(Style, &T) -> Stri
 }
 
 /// Text as one segment of a path.
-fn percent_encode(text: &str) -> String {
+pub(super) fn percent_encode(text: &str) -> String {
     let encode = |byte: u8| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             char::from(byte).to_string()

@@ -12,7 +12,8 @@ pub(crate) fn event(view: &EventView) -> String {
     one_line(&format!("{seconds:.3} {}", sentence(&view.event)))
 }
 
-fn sentence(event: &Event) -> String {
+/// An event as a sentence.
+pub(crate) fn sentence(event: &Event) -> String {
     match event {
         Event::PeerJoined { peer_id, label } => match label {
             Some(label) => format!("peer {} ({label}) joined", short(peer_id)),
@@ -47,7 +48,9 @@ fn sentence(event: &Event) -> String {
         Event::BootstrapFailed { address, reason } => format!("cannot reach {address}: {reason}; trying again"),
         Event::LibraryJob { id, kind, name, state, phase, .. } => format!("job {id}: {kind} {name}: {state}, {phase}"),
         Event::LibraryChanged { packages } => format!("the mesh offers {packages} packages"),
-        Event::Missed { events } => format!("{events} events were missed here: this reader is too slow"),
+        Event::Missed { events } => {
+            format!("{events} events are missing here: they came too fast, or are no longer kept")
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 pub(crate) mod events;
 pub(crate) mod library;
 pub(crate) mod offload;
+pub(crate) mod repairs;
 pub(crate) mod style;
 pub(crate) mod table;
 pub(crate) mod tree;
 pub(crate) mod views;
+pub(crate) mod why;
 
 use std::collections::BTreeMap;
 

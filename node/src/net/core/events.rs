@@ -3,11 +3,11 @@
 use banyan_gossip::TrackName;
 use banyan_tree::MoveReason;
 
-use super::{
-    Core,
-    tracks::{Repair, ms},
+use super::{Core, tracks::Repair};
+use crate::{
+    mesh::{self, why::event_view},
+    views::Event,
 };
-use crate::{mesh, views::Event};
 
 impl Core {
     pub(super) fn on_mesh_event(&mut self, event: mesh::Event) {
@@ -22,7 +22,10 @@ impl Core {
             mesh::Event::LinkDown(peer, reason) => {
                 self.emit(Event::LinkDown { peer_id: peer.to_string(), reason: reason.to_owned() });
             }
-            mesh::Event::TrackClosed(track) => self.on_track_closed(&track),
+            mesh::Event::TrackClosed(track) => {
+                self.repairs.closed(&track);
+                self.on_track_closed(&track);
+            }
         }
     }
 
@@ -45,40 +48,22 @@ impl Core {
 
     fn on_tree_event(&mut self, track: &TrackName, event: banyan_tree::Event) {
         use banyan_tree::Event as Tree;
-        let name = track.to_string();
-        let event = match event {
+        match &event {
             Tree::Attached { parent, from, depth, reason, tries, took } => {
+                self.log_attached(track, *parent, *from, (*depth, *reason, *tries, *took));
                 let repaired =
                     matches!(reason, MoveReason::ParentLost | MoveReason::ParentSilent | MoveReason::ParentGone);
                 if let Some(local) = self.tracks.get_mut(track)
-                    && let Some(ticket) = local.ticket_of(&parent)
+                    && let Some(ticket) = local.ticket_of(parent)
                     && repaired
                 {
-                    local.repair = Some(Repair { ticket, reason: reason.to_string(), attach: took });
-                }
-                Event::ParentChanged {
-                    track: name,
-                    from: from.map(|peer| peer.to_string()),
-                    to: parent.to_string(),
-                    depth,
-                    reason: reason.to_string(),
-                    tries,
-                    took_ms: ms(took),
+                    local.repair = Some(Repair { ticket, reason: reason.to_string(), attach: *took });
                 }
             }
-            Tree::Detached { parent, reason } => {
-                Event::ParentLost { track: name, peer_id: parent.to_string(), reason: reason.to_string() }
-            }
-            Tree::ChildJoined { child } => Event::ChildJoined { track: name, peer_id: child.to_string() },
-            Tree::ChildLeft { child, reason } => {
-                Event::ChildLeft { track: name, peer_id: child.to_string(), reason: reason.to_string() }
-            }
-            Tree::Stuck { reason } => Event::Stuck { track: name, reason: reason.to_string() },
-            Tree::OriginChanged { origin, epoch } => {
-                Event::OriginChanged { track: name, origin: origin.to_string(), epoch }
-            }
-        };
-        self.emit(event);
+            Tree::Detached { parent, reason } => self.log_lost(track, *parent, *reason),
+            _ => {}
+        }
+        self.emit(event_view(track, event));
     }
 }
 

@@ -210,6 +210,7 @@ impl Core {
 
     /// Drops the outbox: what is queued is written, then the connection is closed.
     pub(super) fn close_link(&mut self, peer: &PeerId, reason: &str) {
+        self.note_silence(peer);
         if self.links.remove(peer).is_some() {
             tracing::debug!(%peer, reason, "closing link");
             self.on_streams_link_down(peer);
@@ -219,6 +220,7 @@ impl Core {
 
     fn on_link_closed(&mut self, peer: PeerId, connection: ConnectionId) {
         if self.links.get(&peer).is_some_and(|link| link.connection == connection) {
+            self.note_silence(&peer);
             self.links.remove(&peer);
             self.on_bulk_link_down(&peer);
             self.mesh.handle_input(Instant::now(), mesh::Input::LinkDown { peer });

@@ -6,8 +6,10 @@
 //! it); for anything else the link is closed (C9).
 
 mod events;
+mod insight;
 mod library;
 mod links;
+mod repairs;
 mod spares;
 mod streams;
 mod tracks;
@@ -20,13 +22,14 @@ use std::{
 
 use banyan_gossip::{PeerId, TrackName};
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::sleep_until,
 };
 
 use super::{
     control::{FromLink, Hello},
     data_dir::DataDir,
+    event_log::EventLog,
     host::{Host, HostEvent, Multiaddr, Stream},
     library::port::{Door, LibraryRequest},
     node::Publisher,
@@ -35,9 +38,13 @@ use super::{
     types::{From, NodeError},
 };
 use crate::{
-    mesh::{self, Mesh, inspect},
+    mesh::{self, Mesh, inspect, repairs::RepairLog},
     relay::{Mode, Opening, TrackConfig},
-    views::{Event, EventView, OffloadView, Peers, Status, Tracks, TreeView},
+    views::{
+        Event, OffloadView, Peers, Status, Tracks, TreeView,
+        repairs::Repairs,
+        why::{PeerDetail, Why},
+    },
 };
 use library::LibraryLinks;
 use links::{LinkHandle, Setup};
@@ -55,6 +62,9 @@ pub(crate) enum Request {
     Tracks(oneshot::Sender<Tracks>),
     Tree(TrackName, oneshot::Sender<Result<TreeView, NodeError>>),
     Offload(TrackName, oneshot::Sender<Result<OffloadView, NodeError>>),
+    Repairs(oneshot::Sender<Repairs>),
+    Why(String, oneshot::Sender<Result<Why, NodeError>>),
+    PeerDetail(String, oneshot::Sender<Result<PeerDetail, NodeError>>),
     SetCapacity(u16, oneshot::Sender<()>),
     /// The session that carries streams to a peer.
     Session(PeerId, SessionReply),
@@ -77,7 +87,7 @@ pub(crate) enum FromTask {
     /// A stream was opened in advance, or could not be.
     SpareOpened { peer: PeerId, stream: Option<Stream> },
     /// A parent serves.
-    PullOpened { track: TrackName, peer: PeerId, ticket: u64 },
+    PullOpened { track: TrackName, peer: PeerId, ticket: u64, replayed: u64 },
     /// A pull has ended.
     PullEnded { track: TrackName, peer: PeerId, ticket: u64, reason: String },
     /// This node opened a session for streams, or could not.
@@ -96,7 +106,8 @@ pub(crate) struct Parts {
     pub(crate) host: Host,
     pub(crate) host_events: mpsc::Receiver<HostEvent>,
     pub(crate) requests: mpsc::Receiver<Request>,
-    pub(crate) events: broadcast::Sender<EventView>,
+    pub(crate) events: Arc<EventLog>,
+    pub(crate) started: Instant,
     pub(crate) data_dir: Option<DataDir>,
     pub(crate) bootstraps: Vec<Multiaddr>,
     pub(crate) hello: Hello,
@@ -135,8 +146,10 @@ pub(crate) struct Core {
     unopened: Arc<()>,
     sessions: Sessions,
     library: LibraryLinks,
-    events: broadcast::Sender<EventView>,
-    event_seq: u64,
+    events: Arc<EventLog>,
+    repairs: RepairLog,
+    /// For how long nothing had come over links that are being closed.
+    silences: BTreeMap<PeerId, Duration>,
     inbox: mpsc::Sender<FromLink>,
     tasks: mpsc::Sender<FromTask>,
     shutdown: Vec<oneshot::Sender<()>>,
@@ -151,6 +164,7 @@ pub(crate) async fn run(parts: Parts) {
         mut host_events,
         mut requests,
         events,
+        started,
         data_dir,
         bootstraps,
         hello,
@@ -167,7 +181,7 @@ pub(crate) async fn run(parts: Parts) {
         bootstraps,
         hello,
         track_config,
-        started: Instant::now(),
+        started,
         links: BTreeMap::new(),
         dials: BTreeMap::new(),
         next_dial: 0,
@@ -179,7 +193,8 @@ pub(crate) async fn run(parts: Parts) {
         sessions: Sessions::new(incoming),
         library: LibraryLinks::new(library),
         events,
-        event_seq: 0,
+        repairs: RepairLog::new(started),
+        silences: BTreeMap::new(),
         inbox,
         tasks,
         shutdown: Vec::new(),
@@ -267,6 +282,9 @@ impl Core {
                 let offload = inspect::offload(&self.mesh, &track).ok_or(NodeError::UnknownTrack(track));
                 drop(reply.send(offload));
             }
+            Request::Why(what, reply) => drop(reply.send(self.why(&what))),
+            Request::PeerDetail(peer, reply) => drop(reply.send(self.peer_detail(&peer))),
+            Request::Repairs(reply) => drop(reply.send(self.repair_views())),
             Request::SetCapacity(slots, reply) => {
                 self.mesh.set_capacity(Instant::now(), slots);
                 let _ = reply.send(());
@@ -288,14 +306,18 @@ impl Core {
             FromTask::ChildOpening { peer, stream, opening } => self.on_child_opening(peer, stream, opening),
             FromTask::SpareOpened { peer, stream } => self.spares.opened(Instant::now(), peer, stream),
             FromTask::FeedEnded { track, peer, ticket, reason } => self.on_feed_ended(track, peer, ticket, &reason),
-            FromTask::PullOpened { track, peer, ticket } => {
+            FromTask::PullOpened { track, peer, ticket, replayed } => {
+                self.note_replayed(&track, peer, ticket, replayed);
                 self.mesh.handle_input(Instant::now(), mesh::Input::ParentOpened { track, peer, ticket });
             }
             FromTask::PullEnded { track, peer, ticket, reason } => self.on_pull_ended(track, peer, ticket, reason),
             FromTask::SessionOpened { peer, id, stream } => self.on_session_opened(peer, id, stream),
             FromTask::SessionCame { peer, id, stream } => self.on_session_came(peer, id, stream),
             FromTask::SessionEnded { peer, id, reason } => self.on_session_ended(peer, id, &reason),
-            FromTask::Gap { track, from, to } => self.emit(Event::Gap { track: track.to_string(), from, to }),
+            FromTask::Gap { track, from, to } => {
+                self.repairs.missing(Instant::now(), &track, to.saturating_sub(from));
+                self.emit(Event::Gap { track: track.to_string(), from, to });
+            }
         }
     }
 
@@ -317,6 +339,7 @@ impl Core {
                 mesh::Output::Left => self.left = true,
             }
         }
+        self.silences.clear();
     }
 
     fn store_incarnation(&self, incarnation: u64) {
@@ -332,13 +355,9 @@ impl Core {
         Status { uptime_s: self.started.elapsed().as_secs(), ..inspect::status(&self.mesh) }
     }
 
-    fn emit(&mut self, event: Event) {
-        let at_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let view = EventView { seq: self.event_seq, at_ms, event };
-        self.event_seq += 1;
-        events::log(&view.event);
-        // Nobody listening is fine.
-        let _ = self.events.send(view);
+    fn emit(&self, event: Event) {
+        events::log(&event);
+        self.events.push(Instant::now(), event);
     }
 
     async fn finish(mut self) {

@@ -80,6 +80,8 @@ struct Pulling {
     task: AbortHandle,
     /// Tells the parent that nothing is owed any more.
     leave: oneshot::Sender<()>,
+    /// Objects that the parent had already when the stream opened, once it has.
+    replayed: Option<u64>,
 }
 
 /// A repair whose first object is awaited.
@@ -125,6 +127,17 @@ impl LocalTrack {
         });
         let children: Vec<_> = self.sent.iter().map(|(child, sent)| (*child, sent.volume())).collect();
         (children.iter().fold(*before, |sum, (_, volume)| sum.plus(*volume)), children)
+    }
+
+    /// What the parent had already when the stream from it opened.
+    pub(super) fn replayed(&self, parent: &PeerId) -> Option<u64> {
+        self.pulls.get(&(*parent, self.ticket_of(parent)?))?.replayed
+    }
+
+    pub(super) fn note_replayed(&mut self, parent: PeerId, ticket: u64, objects: u64) {
+        if let Some(pulling) = self.pulls.get_mut(&(parent, ticket)) {
+            pulling.replayed = Some(objects);
+        }
     }
 
     /// The ticket under which objects are pulled from a peer.
@@ -234,7 +247,7 @@ impl Core {
             };
             let _ = tasks.send(FromTask::PullEnded { track: name, peer: parent, ticket, reason }).await;
         });
-        local.pulls.insert((parent, ticket), Pulling { task: task.abort_handle(), leave });
+        local.pulls.insert((parent, ticket), Pulling { task: task.abort_handle(), leave, replayed: None });
     }
 
     pub(super) fn addresses_of(&self, peer: &PeerId) -> Vec<Multiaddr> {
@@ -379,6 +392,11 @@ impl Core {
         let Some(local) = self.tracks.get_mut(track) else {
             return;
         };
+        if let Some(switch) = local.switch
+            && let Some((parent, _)) = local.pulls.keys().find(|(_, ticket)| *ticket == switch.ticket)
+        {
+            self.repairs.flows(track, *parent, switch.gap);
+        }
         let matches = |repair: &mut Repair| local.switch.is_some_and(|switch| switch.ticket == repair.ticket);
         if let Some(repair) = local.repair.take_if(matches)
             && let Some(switch) = local.switch.take()
@@ -465,9 +483,9 @@ struct Report {
 }
 
 impl PullEvents for Report {
-    async fn opened(&mut self) {
+    async fn opened(&mut self, replayed: u64) {
         let (track, peer, ticket) = (self.track.clone(), self.peer, self.ticket);
-        let _ = self.tasks.send(FromTask::PullOpened { track, peer, ticket }).await;
+        let _ = self.tasks.send(FromTask::PullOpened { track, peer, ticket, replayed }).await;
     }
 
     fn gap(&mut self, from: u64, to: u64) {
@@ -490,6 +508,6 @@ fn track_key(track: &TrackName) -> [u8; 32] {
     *blake3::hash(track.as_str().as_bytes()).as_bytes()
 }
 
-pub(super) fn ms(duration: Duration) -> f64 {
+fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
