@@ -158,3 +158,10 @@ async fn a_late_reader_sees_what_happened_and_goes_on_where_it_was() {
         node.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_node_alone_has_repaired_nothing() {
+    let served = Served::start().await;
+    assert_eq!(view(&served, "/v1/repairs").await, (200, serde_json::json!({"total": 0, "repairs": []})));
+    served.stop().await;
+}
