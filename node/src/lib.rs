@@ -3,6 +3,7 @@
 //! With the feature `net` (on by default) this is the whole node: see [`Node`]. Without it, only
 //! the pure machines are left, which simulators drive.
 
+pub mod admission;
 mod batch;
 pub mod library;
 pub mod mesh;
@@ -20,12 +21,16 @@ pub mod net;
 pub use banyan_gossip::{Label, MeshName, PeerId, RelayPolicy, TrackName};
 #[cfg(feature = "net")]
 pub use net::{
+    admission::Admission,
     builder::Builder,
     event_log::Since,
+    join::join,
     library::{Library, LibraryError, Selector},
     node::{EventStream, Node, Publisher},
     streams::{Peer, StreamHandle},
     subscriber::Subscriber,
-    types::{BuildError, End, From, Item, NodeError, PublishOptions, SubscribeOptions},
+    types::{
+        BuildError, End, From, Item, JoinError, KeyError, KeyFileError, NodeError, PublishOptions, SubscribeOptions,
+    },
 };
 pub use relay::Mode;

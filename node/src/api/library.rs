@@ -145,7 +145,8 @@ fn selector(text: &str) -> Result<Selector, ApiError> {
     parse_selector(text).map_err(|message| ApiError::bad_argument(message, "see what there is with `banyan library`"))
 }
 
-async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+/// Reads a document within bounds of size and time.
+pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
     let body = timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await.map_err(|_| {
         let message = "the body of the request did not come within 10 s";
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", message, "send it at once")

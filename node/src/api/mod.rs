@@ -16,6 +16,9 @@
 //! | `POST /v1/library/get`, `install`, `update`, `uninstall`, `remove`, `verify`, `push` | starts a job: `{"package":…}` |
 //! | `POST /v1/library/jobs/{id}/cancel` | stops a job |
 //! | `POST` or `DELETE /v1/library/roots` | shares a folder, or no longer: `{"path":…}` |
+//! | `GET` or `POST /v1/keys` | the mesh keys by their fingerprints; accepts one more: `{"key":…}` |
+//! | `POST /v1/keys/{fingerprint}/use`, `DELETE /v1/keys/{fingerprint}` | uses a key; no longer accepts it |
+//! | `POST /v1/invitations` | an invitation: `{"expires_s":…,"uses":…}` |
 //!
 //! Every answer is `{"schema":"banyan.<thing>/v1","data":…}`, errors included.
 
@@ -23,6 +26,7 @@ mod error;
 mod events;
 pub mod framing;
 mod insight;
+mod keys;
 pub(crate) mod library;
 mod publish;
 pub(crate) mod query;
@@ -63,6 +67,7 @@ fn router(shared: Shared) -> Router {
         .route("/v1/events", get(stream_events))
         .route("/v1/tracks/{*rest}", any(track))
         .merge(insight::routes())
+        .merge(keys::routes())
         .route("/v1/library", any(library::answer))
         .route("/v1/library/{*rest}", any(library::answer))
         .fallback(async |uri: Uri| ApiError::unknown_route(uri.path()))

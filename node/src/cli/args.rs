@@ -5,9 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use banyan_gossip::{Label, MeshName, TrackName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{bench, demo, library, peers, repairs, why};
+use super::{bench, demo, key, library, peers, repairs, why};
 use crate::{
     From, Since,
+    admission::{MeshKey, Token},
     api::{
         framing::{Framing, OBJECT_BYTES_DEFAULT},
         query, socket,
@@ -48,6 +49,10 @@ pub(crate) enum Command {
     Why(why::Args),
     /// Show how this node found other parents: causes, detection, pauses.
     Repairs(repairs::Args),
+    /// The mesh keys: who is admitted.
+    Key(key::Key),
+    /// Invite another machine into the mesh: print a token for `banyan run --join`.
+    Invite(key::Invite),
     /// Packages: what the mesh has, fetched from everyone who has it, and installed.
     Library(library::Library),
     /// See it work: real nodes on this machine, a stream, and kills.
@@ -91,6 +96,16 @@ pub(crate) struct Run {
     /// A node to join by: multiaddr or host:port, may be repeated
     #[arg(long, value_name = "ADDR")]
     pub(crate) bootstrap: Vec<String>,
+    /// The file of the mesh keys: only who has one of them is admitted [default: mesh.key in the data directory, if
+    /// it is there; else the mesh is open]
+    #[arg(long, value_name = "FILE", env = "BANYAN_KEY_FILE", conflicts_with = "key")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The mesh key itself; from the environment, since others can read a command line
+    #[arg(long, hide = true, env = "BANYAN_KEY", hide_env_values = true)]
+    pub(crate) key: Option<MeshKey>,
+    /// Join the mesh of whoever ran `banyan invite`; needed once
+    #[arg(long, value_name = "TOKEN", env = "BANYAN_JOIN", hide_env_values = true)]
+    pub(crate) join: Option<Token>,
     /// Do not look for nodes by multicast DNS
     #[arg(long)]
     pub(crate) no_mdns: bool,

@@ -142,6 +142,9 @@ impl From<BuildError> for Failure {
                 };
                 Self::new(io_exit(&source), message, hint)
             }
+            BuildError::KeyFile(_) => {
+                Self::new(Exit::Denied, message, "make one with `banyan key new FILE`, or copy that of another node")
+            }
             BuildError::Identity { .. } => {
                 Self::new(Exit::Integrity, message, "restore it from a copy, or remove it to become a new peer")
             }

@@ -5,6 +5,7 @@ mod bench;
 mod client;
 mod demo;
 mod exit;
+mod key;
 mod library;
 mod peers;
 mod pipe;
@@ -73,6 +74,8 @@ async fn execute(command: Command) -> Outcome {
         Command::Why(args) => why::why(args).await,
         Command::Repairs(args) => repairs::repairs(args).await,
         Command::Demo(args) => demo::demo(args).await,
+        Command::Key(args) => key::key(args).await,
+        Command::Invite(args) => key::invite(args).await,
         Command::Library(args) => library::library(args).await,
         Command::Bench(bench) => bench::bench(bench).await,
     }

@@ -16,10 +16,12 @@ use tracing_subscriber::EnvFilter;
 use super::{
     args::{LogFormat, Relay, Run},
     exit::{Exit, Failure, Outcome},
+    key,
     signals::Signals,
 };
 use crate::{
     Builder, Node,
+    admission::Token,
     api::{
         self,
         socket::{self, Socket},
@@ -34,9 +36,12 @@ const LOG: &str = "warn,libp2p_kad=error,banyan_node=info,banyan_gossip=info,ban
 const ADDRESSES: Duration = Duration::from_secs(1);
 
 /// Runs a node until a signal comes; a second one ends the program at once.
-pub(crate) async fn run(args: Run) -> Outcome {
+pub(crate) async fn run(mut args: Run) -> Outcome {
     start_log(args.log.as_deref(), args.log_format)?;
     let mut signals = Signals::listen()?;
+    if let Some(token) = args.join.take() {
+        take_up(&token, &mut args).await?;
+    }
     let socket = Socket::bind(&args.at.path())?;
     let socket_path = socket.path().to_owned();
     let node = builder(&args)?.start().await?;
@@ -67,6 +72,16 @@ pub(crate) async fn run(args: Run) -> Outcome {
     }
 }
 
+/// Takes up an invitation, which also says which mesh is meant.
+async fn take_up(token: &Token, args: &mut Run) -> Outcome {
+    if args.at.mesh != token.mesh && args.at.mesh.as_str() != "default" {
+        let message = format!("the invitation is to mesh {}, not to {}", token.mesh, args.at.mesh);
+        return Err(Failure::usage(message, "leave --mesh out"));
+    }
+    args.at.mesh = token.mesh.clone();
+    key::join(token, &data_dir(args)?).await
+}
+
 fn start_log(filter: Option<&str>, format: LogFormat) -> Outcome {
     let filter = filter.unwrap_or(LOG);
     let filter = EnvFilter::builder().parse(filter).map_err(|error| {
@@ -85,16 +100,13 @@ fn start_log(filter: Option<&str>, format: LogFormat) -> Outcome {
 }
 
 fn builder(args: &Run) -> Outcome<Builder> {
-    let data_dir = match &args.data_dir {
-        Some(path) => path.clone(),
-        None => default_data_dir(&args.at.mesh, env::var_os("XDG_STATE_HOME").map(PathBuf::from), env::home_dir())?,
-    };
     let relay = match args.relay {
         Relay::Never => RelayPolicy::Never,
         Relay::WhenAsked => RelayPolicy::WhenAsked,
         Relay::Always => RelayPolicy::Always,
     };
-    let mut builder = Node::builder().mesh(args.at.mesh.clone()).data_dir(data_dir).mdns(!args.no_mdns).relay(relay);
+    let mut builder =
+        Node::builder().mesh(args.at.mesh.clone()).data_dir(data_dir(args)?).mdns(!args.no_mdns).relay(relay);
     if let Some(label) = &args.label {
         builder = builder.label(label.clone());
     }
@@ -102,6 +114,12 @@ fn builder(args: &Run) -> Outcome<Builder> {
     builder = args.library.iter().fold(builder, |builder, path| builder.library(path));
     builder = builder.library_allow(allow_list(&args.library_allow));
     builder = args.bootstrap.iter().fold(builder, |builder, address| builder.bootstrap(address));
+    if let Some(path) = &args.key_file {
+        builder = builder.key_file(path);
+    }
+    if let Some(key) = &args.key {
+        builder = builder.key(key.clone());
+    }
     if let Some(capacity) = args.capacity {
         builder = builder.capacity(capacity);
     }
@@ -115,6 +133,13 @@ fn builder(args: &Run) -> Outcome<Builder> {
         builder = builder.max_links(links);
     }
     Ok(builder)
+}
+
+fn data_dir(args: &Run) -> Outcome<PathBuf> {
+    match &args.data_dir {
+        Some(path) => Ok(path.clone()),
+        None => default_data_dir(&args.at.mesh, env::var_os("XDG_STATE_HOME").map(PathBuf::from), env::home_dir()),
+    }
 }
 
 /// Everything, unless something is named.

@@ -77,6 +77,15 @@ pub(crate) async fn events(args: args::Events) -> Outcome {
     Ok(())
 }
 
+/// Prints one view.
+pub(super) fn shown<T: View>(format: Format, view: T, table: impl FnOnce(Style, &T) -> String) -> Outcome {
+    match format {
+        Format::Table => print(&table(Style::of_stdout(), &view)),
+        Format::Json => print(&document(view)),
+        Format::Jsonl => print(&items(T::SCHEMA, &[view])),
+    }
+}
+
 pub(super) fn client(args: &Show) -> Outcome<Client> {
     Client::new(args.at.path())
 }

@@ -1,22 +1,29 @@
 //! How a node is described and started.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use banyan_gossip::{Ed25519Keys, Label, LocalPeer, MeshName, RelayPolicy};
 use tokio::sync::mpsc;
 
 use super::{
+    admission::Admission,
     control::{Hello, PROTOCOL_VERSION},
     core::{self, Parts},
     data_dir::{DataDir, Identity},
     event_log::EventLog,
-    host::{self, HostConfig, HostError, Limits, Multiaddr},
+    host::{self, Door, HostConfig, HostError, Limits, Multiaddr},
+    keys::{self, KeyStore},
     library::{Library, port::Port},
     node::Node,
     streams::session::Incoming,
-    types::BuildError,
+    types::{BuildError, KeyFileError},
 };
 use crate::{
+    admission::MeshKey,
     library::catalog::AllowList,
     mesh::{self, Mesh},
     relay::TrackConfig,
@@ -42,6 +49,8 @@ pub struct Builder {
     pub(crate) root_slots: u16,
     pub(crate) max_depth: u8,
     pub(crate) max_links: u16,
+    pub(crate) key: Option<MeshKey>,
+    pub(crate) key_file: Option<PathBuf>,
     pub(crate) library: Vec<PathBuf>,
     pub(crate) library_allow: AllowList,
 }
@@ -125,6 +134,22 @@ impl Builder {
         self
     }
 
+    /// A mesh key that lasts as long as the node: nodes without one of its keys are not talked to (C7). Default: the
+    /// keys of [`Builder::key_file`].
+    #[must_use]
+    pub fn key(mut self, key: MeshKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// The file of the mesh keys, one a line, of which the first is used and all are accepted. Default: `mesh.key`
+    /// in the data directory; if that is not there, the mesh is open.
+    #[must_use]
+    pub fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.key_file = Some(path.into());
+        self
+    }
+
     /// A folder to share, whose sub-folders are packages; may be given several times. The first takes what is
     /// fetched.
     #[must_use]
@@ -145,7 +170,11 @@ impl Builder {
     /// # Errors
     /// [`BuildError`]: nothing is left running.
     pub async fn start(self) -> Result<Node, BuildError> {
-        let bootstraps = addresses(&self.bootstrap, host::parse_address)?;
+        let mut bootstraps = self.bootstrap.clone();
+        if let Some(path) = &self.data_dir {
+            bootstraps.extend(keys::load_bootstraps(path)?);
+        }
+        let bootstraps = addresses(&bootstraps, host::parse_address)?;
         let listen = if self.listen.is_empty() {
             addresses(&DEFAULT_LISTEN.map(str::to_owned), host::parse_listen_address)?
         } else {
@@ -166,13 +195,16 @@ impl Builder {
             incarnation: identity.incarnation,
             instance: fastrand::u64(..),
         };
+        let door = self.door()?;
         let host_config = HostConfig {
             seed: identity.seed,
             mesh: self.mesh.clone(),
             listen,
             mdns: self.mdns,
             limits: Limits::default(),
+            door: door.clone(),
         };
+        let admission = Admission::new(self.mesh.clone(), door);
         let (host, host_events) = host::start(host_config).await.map_err(|error| match error {
             HostError::Listen { address, reason } => BuildError::Listen { address: address.to_string(), reason },
             other => BuildError::Listen { address: "any address".to_owned(), reason: other.to_string() },
@@ -191,7 +223,7 @@ impl Builder {
                 (Some(library), Some(door))
             }
         };
-        let node = Node::new(mesh.me(), requests, Arc::downgrade(&events), Arc::clone(&incoming), library);
+        let node = Node::new(mesh.me(), requests, Arc::downgrade(&events), Arc::clone(&incoming), library, admission);
         tokio::spawn(core::run(Parts {
             mesh,
             host,
@@ -207,6 +239,22 @@ impl Builder {
             library: door,
         }));
         Ok(node)
+    }
+
+    fn door(&self) -> Result<Door, KeyFileError> {
+        let in_data_dir = |name: &dyn Fn(&Path) -> PathBuf| self.data_dir.as_deref().map(name);
+        let mut store = KeyStore {
+            keys: self.key_file.clone().or_else(|| in_data_dir(&keys::key_file)),
+            invites: in_data_dir(&|dir| dir.join("invites")),
+        };
+        if self.key.is_some() {
+            store.keys = None;
+        }
+        let mut keyring = store.load(self.key_file.is_none())?;
+        if let Some(key) = &self.key {
+            keyring.install(key.clone()).expect("it is the first key");
+        }
+        Ok(Door::new(keyring, store))
     }
 
     fn mesh_config(&self, bootstraps: usize) -> mesh::Config {
@@ -237,6 +285,8 @@ impl Default for Builder {
             max_depth: mesh.tree.max_depth,
             max_links: u16::try_from(mesh.connector.max_links).expect("the default is small"),
             mesh: mesh.mesh,
+            key: None,
+            key_file: None,
             library: Vec::new(),
             library_allow: AllowList::default(),
         }

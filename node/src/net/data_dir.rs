@@ -43,7 +43,7 @@ impl DataDir {
             let path = path.to_owned();
             move |source| BuildError::DataDir { path, source }
         };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path))?;
+        make(path).map_err(failed(path))?;
         let lock_path = path.join("lock");
         let lock = private_file().truncate(false).open(&lock_path).map_err(failed(&lock_path))?;
         match lock.try_lock() {
@@ -61,7 +61,7 @@ impl DataDir {
 
     /// Stores the incarnation durably.
     pub(crate) fn store_incarnation(&self, incarnation: u64) -> io::Result<()> {
-        self.write(&self.incarnation_path(), format!("{incarnation}\n").as_bytes())
+        write_private(&self.incarnation_path(), format!("{incarnation}\n").as_bytes())
     }
 
     fn incarnation_path(&self) -> PathBuf {
@@ -77,7 +77,7 @@ impl DataDir {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let seed = random_seed().map_err(failed)?;
-                self.write(&path, format!("{IDENTITY_KIND} {}\n", hex(&seed)).as_bytes()).map_err(failed)?;
+                write_private(&path, format!("{IDENTITY_KIND} {}\n", hex(&seed)).as_bytes()).map_err(failed)?;
                 Ok(seed)
             }
             Err(error) => Err(failed(error)),
@@ -99,16 +99,22 @@ impl DataDir {
             Err(source) => Err(BuildError::DataDir { path, source }),
         }
     }
+}
 
-    /// Replaces a file so that after a crash either the old or the new content is there.
-    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let temporary = path.with_extension("tmp");
-        let mut file = private_file().truncate(true).open(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(&self.path)?.sync_all()
-    }
+/// Makes a directory that only its owner may enter.
+pub(crate) fn make(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Replaces a file that only its owner may read, so that after a crash either the old or the new content is there.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = private_file().truncate(true).open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
 }
 
 fn private_file() -> OpenOptions {

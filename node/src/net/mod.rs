@@ -1,6 +1,7 @@
 //! Everything that touches sockets, files and clocks.
 
 mod activity;
+pub mod admission;
 mod bell;
 pub mod builder;
 mod control;
@@ -10,6 +11,8 @@ mod data_dir;
 pub(crate) mod event_log;
 pub mod fs_store;
 pub mod host;
+pub mod join;
+pub(crate) mod keys;
 pub mod library;
 mod line;
 pub mod node;

@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    admission::Admission,
     builder::Builder,
     core::Request,
     event_log::{EventLog, Since},
@@ -45,6 +46,7 @@ pub struct Node {
     events: Weak<EventLog>,
     incoming: Arc<Incoming>,
     library: Option<Library>,
+    admission: Admission,
 }
 
 impl Node {
@@ -54,8 +56,9 @@ impl Node {
         events: Weak<EventLog>,
         incoming: Arc<Incoming>,
         library: Option<Library>,
+        admission: Admission,
     ) -> Self {
-        Self { me, requests, events, incoming, library }
+        Self { me, requests, events, incoming, library, admission }
     }
 
     /// Starts describing a node.
@@ -187,6 +190,12 @@ impl Node {
     #[must_use]
     pub fn library(&self) -> Option<Library> {
         self.library.clone()
+    }
+
+    /// Who is admitted to the mesh by this node.
+    #[must_use]
+    pub const fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Another peer of the mesh, to open streams to.

@@ -104,6 +104,9 @@ pub enum BuildError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The mesh keys, the invitations or the known addresses cannot be read.
+    #[error("key file {0}")]
+    KeyFile(#[from] KeyFileError),
     /// A folder cannot be shared as a library.
     #[error("library {}: {reason}", .path.display())]
     Library {
@@ -120,6 +123,54 @@ pub enum BuildError {
         /// What the system said.
         reason: String,
     },
+}
+
+/// Why keys, invitations or addresses cannot be read or kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {reason}", .path.display())]
+pub struct KeyFileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl KeyFileError {
+    pub(crate) fn new(path: &std::path::Path, reason: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), reason: reason.into() }
+    }
+}
+
+/// Why an invitation was not taken up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The node that invited does not answer at any address.
+    #[error("{inviter}, who invited, cannot be reached: {reason}")]
+    Unreachable {
+        /// Who invited.
+        inviter: PeerId,
+        /// Of the last address that was tried.
+        reason: String,
+    },
+    /// It answers, and the invitation is used up, has expired, or was made before its node lost its memory.
+    #[error("the invitation is used up, or has expired")]
+    Refused,
+    /// What it brought cannot be kept.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+}
+
+/// Why the keys of a node were not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The change makes no sense.
+    #[error(transparent)]
+    Keyring(#[from] crate::admission::KeyringError),
+    /// It cannot be kept, and was not made.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
 }
 
 /// Why a request to a node failed.

@@ -3,6 +3,7 @@
 //!
 //! On the wire each view travels inside an [`Envelope`]: `{"schema":"banyan.<thing>/v1","data":…}`.
 
+pub mod keys;
 pub mod library;
 pub mod peers;
 pub mod repairs;

@@ -12,7 +12,7 @@ use super::{
     args::Format,
     exit::{Failure, Outcome},
     render::{library as render, style::Style},
-    show::{client, document, items, print},
+    show::{client, document, items, print, shown},
 };
 use crate::views::{
     View,
@@ -105,15 +105,6 @@ async fn begin(verb: &str, args: Start, with: impl FnOnce(StartRequest) -> Start
         return wait::wait(&client, job, show.format).await;
     }
     shown(show.format, job, |_, job| format!("job {0} has begun: see `banyan library jobs {0}`\n", job.id))
-}
-
-/// Prints one view.
-fn shown<T: View>(format: Format, view: T, table: impl FnOnce(Style, &T) -> String) -> Outcome {
-    match format {
-        Format::Table => print(&table(Style::of_stdout(), &view)),
-        Format::Json => print(&document(view)),
-        Format::Jsonl => print(&items(T::SCHEMA, &[view])),
-    }
 }
 
 /// Text as one segment of a path.

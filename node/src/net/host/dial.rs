@@ -238,7 +238,10 @@ fn classify_transport(address: &Multiaddr, error: &TransportError<io::Error>) ->
             Some(Refused::WrongPeer(found)) => return DialFailure::WrongPeer { found: *found },
             Some(Refused::Myself) => return DialFailure::SelfDial,
             Some(Refused::TimedOut) => return DialFailure::TimedOut,
-            Some(refused @ Refused::NotEd25519) => return DialFailure::Handshake(refused.to_string()),
+            Some(Refused::NotAdmitted) => return DialFailure::NotThisMesh,
+            Some(refused @ (Refused::NotEd25519 | Refused::Granted | Refused::Ignored)) => {
+                return DialFailure::Handshake(refused.to_string());
+            }
             None => {}
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {

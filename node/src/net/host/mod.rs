@@ -9,10 +9,12 @@ mod data;
 mod dial;
 mod dialing;
 mod discovery;
+mod door;
 mod handler;
 mod ids;
 mod intake;
 mod muxer;
+mod redeem;
 mod resolve;
 mod stream;
 mod substream;
@@ -32,7 +34,10 @@ use tokio::{
     time::timeout,
 };
 
+pub use door::{Door, Refusals};
+pub(crate) use door::{now_ms, random};
 pub use libp2p::{Multiaddr, multiaddr::Protocol, swarm::ConnectionId};
+pub(crate) use redeem::{RedeemError, redeem};
 pub use resolve::{AddressError, parse_address, parse_listen_address};
 pub use stream::Stream;
 
@@ -52,6 +57,8 @@ pub struct HostConfig {
     pub mdns: bool,
     /// Bounds.
     pub limits: Limits,
+    /// Who is admitted.
+    pub door: Door,
 }
 
 /// Without the secret key.
@@ -118,8 +125,8 @@ pub enum DialFailure {
         /// Who answered.
         found: PeerId,
     },
-    /// The remote does not speak the control protocol of this mesh.
-    #[error("the remote node is not in this mesh")]
+    /// The remote is in another mesh, or has another mesh key.
+    #[error("the remote node is not in this mesh, or has another mesh key")]
     NotThisMesh,
     /// The address leads to this host itself.
     #[error("the address leads to this node itself")]

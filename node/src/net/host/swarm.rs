@@ -82,7 +82,7 @@ impl Driver {
             .with_max_negotiating_inbound_streams(NEGOTIATING_MAX);
         let behaviour = Behaviour::new(config, &identity);
         let me = identity.public().to_peer_id();
-        let mut swarm = Swarm::new(transport::build(&identity)?, behaviour, me, swarm_config);
+        let mut swarm = Swarm::new(transport::build(&identity, config)?, behaviour, me, swarm_config);
 
         let (mut listeners, mut failure) = (Vec::new(), None);
         for address in &config.listen {

@@ -2,18 +2,19 @@
 //!
 //! Around both, [`Checked`] refuses what must never become a connection, within the handshake of
 //! one address, so that a dial of several addresses goes on with the others: another peer
-//! than the expected one, this host itself, a peer without an Ed25519 key. Everything up to the
-//! end of the handshake takes at most [`HANDSHAKE_TIMEOUT`].
+//! than the expected one, this host itself, a peer without an Ed25519 key, one that is not
+//! [admitted](crate::admission). Everything up to the end of that takes at most [`HANDSHAKE_TIMEOUT`].
 
 use std::{
     future::Future,
     io,
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use banyan_gossip::PeerId;
+use banyan_gossip::{MeshName, PeerId};
 use futures::future::{BoxFuture, Either, FutureExt};
 use libp2p::{
     Multiaddr, Transport as _,
@@ -28,7 +29,8 @@ use libp2p::{
 };
 
 use super::{
-    HostError,
+    HostConfig, HostError,
+    door::{self, Door},
     ids::{self, Libp2pId},
     intake::Intake,
     muxer::Yamux,
@@ -63,6 +65,12 @@ pub(super) enum Refused {
     Myself,
     #[error("the remote has no Ed25519 key")]
     NotEd25519,
+    #[error("the remote is of another mesh, or has another mesh key")]
+    NotAdmitted,
+    #[error("an invited node was given the mesh key")]
+    Granted,
+    #[error("too many connections of that host have failed")]
+    Ignored,
     #[error("timed out")]
     TimedOut,
 }
@@ -74,7 +82,13 @@ pub(super) enum Refused {
 struct Carrier(#[source] io::Error);
 
 /// Builds the transport of a host.
-pub(super) fn build(identity: &Keypair) -> Result<Boxed<(Libp2pId, StreamMuxerBox)>, HostError> {
+pub(super) fn build(identity: &Keypair, config: &HostConfig) -> Result<Boxed<Output>, HostError> {
+    let (mesh, door) = (config.mesh.clone(), config.door.clone());
+    Ok(Checked { inner: authenticated(identity)?, me: identity.public().to_peer_id(), mesh, door }.boxed())
+}
+
+/// The transport without the checks.
+pub(super) fn authenticated(identity: &Keypair) -> Result<Boxed<Output>, HostError> {
     let tls = Tls::new(identity).map_err(|error| HostError::Transport(error.to_string()))?;
     let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
         .map_err(Carrier)
@@ -103,43 +117,81 @@ pub(super) fn build(identity: &Keypair) -> Result<Boxed<(Libp2pId, StreamMuxerBo
     let either = OrTransport::new(tcp, quic).map(|output, _| match output {
         Either::Left(output) | Either::Right(output) => output,
     });
-    Ok(Checked { inner: either.boxed(), me: identity.public().to_peer_id() }.boxed())
+    Ok(either.boxed())
 }
 
 /// See the module.
 struct Checked {
-    inner: Boxed<(Libp2pId, StreamMuxerBox)>,
+    inner: Boxed<Output>,
     me: Libp2pId,
+    mesh: MeshName,
+    door: Door,
 }
 
-type Output = (Libp2pId, StreamMuxerBox);
+/// Who answered, and the connection.
+pub(super) type Output = (Libp2pId, StreamMuxerBox);
+
+/// How a connection came about.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// To a peer, if one is expected.
+    Dialled(Option<Libp2pId>),
+    /// From a host, if its address is one of IP.
+    Accepted(Option<IpAddr>),
+}
 
 impl Checked {
-    fn check<F>(
-        &self,
-        connecting: F,
-        limit: Duration,
-        expected: Option<Libp2pId>,
-    ) -> BoxFuture<'static, io::Result<Output>>
+    fn check<F>(&self, connecting: F, way: Way) -> BoxFuture<'static, io::Result<Output>>
     where
         F: Future<Output = io::Result<Output>> + Send + 'static,
     {
-        let me = self.me;
-        async move {
-            let Ok(output) = tokio::time::timeout(limit, connecting).await else {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, Refused::TimedOut));
-            };
-            let (found, muxer) = output?;
+        let (me, mesh, door) = (self.me, self.mesh.clone(), self.door.clone());
+        let mine = ids::from_libp2p(&me).expect("this host has an Ed25519 key");
+        let own_door = door.clone();
+        let checked = async move {
+            let (found, mut muxer) = connecting.await?;
             let Some(peer) = ids::from_libp2p(&found) else { return Err(io::Error::other(Refused::NotEd25519)) };
             if found == me {
                 return Err(io::Error::other(Refused::Myself));
             }
-            if expected.is_some_and(|expected| expected != found) {
-                return Err(io::Error::other(Refused::WrongPeer(peer)));
+            match way {
+                Way::Dialled(Some(expected)) if expected != found => {
+                    return Err(io::Error::other(Refused::WrongPeer(peer)));
+                }
+                Way::Dialled(_) => door.dial(&mut muxer, door::binding(&mesh, mine, peer)).await?,
+                Way::Accepted(_) => door.listen(&mut muxer, door::binding(&mesh, peer, mine)).await?,
             }
             Ok((found, muxer))
+        };
+        let limit = match way {
+            Way::Dialled(_) => DIAL_TIMEOUT,
+            Way::Accepted(_) => HANDSHAKE_TIMEOUT,
+        };
+        async move {
+            let timed_out = |_| Err(io::Error::new(io::ErrorKind::TimedOut, Refused::TimedOut));
+            let checked = tokio::time::timeout(limit, checked).await.unwrap_or_else(timed_out);
+            if let Way::Accepted(Some(host)) = way {
+                own_door.note(host, checked.is_ok());
+            }
+            checked
         }
         .boxed()
+    }
+
+    /// Listens to an incoming connection, unless too many of its host have failed.
+    fn accept<F>(&self, connecting: F, from: &Multiaddr) -> BoxFuture<'static, io::Result<Output>>
+    where
+        F: Future<Output = io::Result<Output>> + Send + 'static,
+    {
+        let host = from.iter().find_map(|part| match part {
+            Protocol::Ip4(host) => Some(IpAddr::from(host)),
+            Protocol::Ip6(host) => Some(IpAddr::from(host)),
+            _ => None,
+        });
+        match self.door.hears(host) {
+            true => self.check(connecting, Way::Accepted(host)),
+            false => std::future::ready(Err(io::Error::other(Refused::Ignored))).boxed(),
+        }
     }
 }
 
@@ -168,12 +220,18 @@ impl libp2p::Transport for Checked {
             _ => None,
         };
         let connecting = self.inner.dial(address, options)?;
-        Ok(self.check(connecting, DIAL_TIMEOUT, expected))
+        Ok(self.check(connecting, Way::Dialled(expected)))
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
-        Pin::new(&mut self.inner)
-            .poll(cx)
-            .map(|event| event.map_upgrade(|upgrade| self.check(upgrade, HANDSHAKE_TIMEOUT, None)))
+        Pin::new(&mut self.inner).poll(cx).map(|event| match event {
+            TransportEvent::Incoming { listener_id, upgrade, local_addr, send_back_addr } => TransportEvent::Incoming {
+                listener_id,
+                upgrade: self.accept(upgrade, &send_back_addr),
+                local_addr,
+                send_back_addr,
+            },
+            other => other.map_upgrade(|_| unreachable!("only incoming connections have an upgrade")),
+        })
     }
 }

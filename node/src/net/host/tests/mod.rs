@@ -1,5 +1,6 @@
 //! Hosts on the loopback interface.
 
+mod admission;
 mod data;
 mod limits;
 mod links;
@@ -10,7 +11,7 @@ use banyan_gossip::PeerId;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{DialFailure, Host, HostConfig, HostEvent, Limits, Multiaddr, Protocol, Stream, start};
+use super::{DialFailure, Door, Host, HostConfig, HostEvent, Limits, Multiaddr, Protocol, Stream, start};
 
 const TCP: &str = "/ip4/127.0.0.1/tcp/0";
 const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
@@ -28,12 +29,17 @@ impl Test {
     }
 
     async fn with(listen: &[&str], mesh: &str, limits: Limits) -> Self {
+        Self::behind(Door::default(), listen, mesh, limits).await
+    }
+
+    async fn behind(door: Door, listen: &[&str], mesh: &str, limits: Limits) -> Self {
         let config = HostConfig {
             seed: std::array::from_fn(|_| fastrand::u8(..)),
             mesh: mesh.parse().expect("mesh name"),
             listen: listen.iter().map(|address| address.parse().expect("address")).collect(),
             mdns: false,
             limits,
+            door,
         };
         let (host, events) = start(config).await.expect("the host starts");
         let mut test = Self { host, events, addresses: Vec::new() };
