@@ -26,7 +26,7 @@ impl Gate {
     /// Whether connections of a host are listened to.
     #[must_use]
     pub fn admits(&self, now: Instant, host: IpAddr) -> bool {
-        self.until.get(&network(host)).is_none_or(|until| until.saturating_duration_since(now) < REFILL * BURST)
+        self.until.get(&network(host)).is_none_or(|until| until.saturating_duration_since(now) <= REFILL * (BURST - 1))
     }
 
     /// A connection of a host was not admitted.

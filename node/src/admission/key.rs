@@ -101,7 +101,7 @@ pub(super) fn checked_text(bytes: &[u8]) -> String {
 /// The bytes of a [`checked_text`], at most `most` of them.
 pub(super) fn from_checked_text(text: &str, most: usize) -> Result<Vec<u8>, InvalidKey> {
     let mut checked = vec![0; most + CHECK_BYTES];
-    let length = bs58::decode(text).onto(&mut checked).map_err(|_| InvalidKey::Form)?;
+    let length = bs58::decode(text).onto(&mut checked[..]).map_err(|_| InvalidKey::Form)?;
     checked.truncate(length);
     let (bytes, check) = checked.split_last_chunk::<CHECK_BYTES>().ok_or(InvalidKey::Form)?;
     match blake3::hash(bytes).as_bytes().starts_with(check) {

@@ -106,8 +106,11 @@ fn an_invitation_admits_as_often_and_as_long_as_it_says() {
     let mut listener = ring(&[1]);
     listener.invite(id, Invite { secret, expires_ms: NOW_MS + 1, uses: 2 }, NOW_MS).expect("room");
     let nobody = Keyring::default();
-    let mut join =
-        |secret: &[u8; 32]| handshake((binding("lab"), &nobody), (binding("lab"), &mut listener), Some((id, secret))).1;
+    let mut join = |secret: &[u8; 32]| -> Result<(), NotAdmitted> {
+        let (_, admitted) = handshake((binding("lab"), &nobody), (binding("lab"), &listener), Some((id, secret)));
+        assert_eq!(admitted?, Admitted::Invited(id));
+        listener.redeem(id, NOW_MS).map_err(|_| NotAdmitted)
+    };
     assert_eq!(join(&[9; 32]), Err(NotAdmitted), "another secret");
     assert_eq!(join(&secret), Ok(()));
     assert_eq!(join(&secret), Ok(()));
@@ -195,6 +198,7 @@ fn a_host_that_fails_often_is_not_listened_to_for_a_while() {
         now += Duration::from_millis(1);
     }
     assert!((190..=210).contains(&heard), "100 at once and 10 a second: {heard}");
+    (0..100).for_each(|_| gate.failed(now, stranger));
     assert!(gate.admits(now, other));
     assert!(!gate.admits(now, "::ffff:192.0.2.1".parse().expect("an address")), "the same host");
     gate.succeeded(now, stranger);

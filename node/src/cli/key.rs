@@ -13,7 +13,7 @@ use hyper::Method;
 use super::{
     args::Show,
     exit::{Exit, Failure, Outcome},
-    render::style::Style,
+    render::style::{Paint, Style},
     show::{client, print, shown},
 };
 use crate::{
@@ -162,13 +162,18 @@ fn read_key(file: &Path) -> Outcome<MeshKey> {
 }
 
 fn table(style: Style, keys: &KeysView) -> String {
-    let _ = style;
     let mut text = match keys.keys.is_empty() {
         true => format!("mesh {} is open: it has no key\n", keys.mesh),
         false => format!("mesh {} admits who has one of these keys\n", keys.mesh),
     };
     for key in &keys.keys {
-        text += &format!("  {}{}\n", key.key, if key.in_use { "  in use" } else { "" });
+        let used = if key.in_use { "  in use" } else { "" };
+        text += &style.line(&[
+            (Paint::Plain, "  ".to_owned()),
+            (Paint::Bold, key.key.clone()),
+            (Paint::Plain, used.to_owned()),
+        ]);
+        text.push('\n');
     }
     if let Some(path) = &keys.kept_in {
         text += &format!("kept in {path}\n");
@@ -247,8 +252,8 @@ mod tests {
         };
         let text = "mesh lab admits who has one of these keys\n  0badcafe  in use\n  0000beef\nkept in /k\n\
                     1 invitations wait; 2 connections refused, 3 not listened to\n";
-        assert_eq!(table(Style::plain(), &keys), text);
+        assert_eq!(table(Style::PLAIN, &keys), text);
         keys.keys.clear();
-        assert!(table(Style::plain(), &keys).starts_with("mesh lab is open"));
+        assert!(table(Style::PLAIN, &keys).starts_with("mesh lab is open"));
     }
 }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::admission::{
     ANSWER_BYTES, Admitted, Binding, Dialing, GRANT_BYTES, Gate, HELLO_BYTES, InviteId, Keyring, Listening, MeshKey,
-    PROOF_BYTES, grant, read_grant,
+    NotAdmitted, PROOF_BYTES, grant, read_grant,
 };
 
 /// What a host admits by; clones share it, and changes hold for the connections that come.
@@ -109,46 +109,60 @@ impl Door {
         Refusals { refused: read(&self.0.refused), ignored: read(&self.0.ignored) }
     }
 
-    fn refuse(&self) -> io::Error {
-        self.0.refused.fetch_add(1, Ordering::Relaxed);
-        io::Error::other(Refused::NotAdmitted)
-    }
-
-    /// Who does not like what it hears closes.
-    fn refused_if_closed(&self, error: io::Error) -> io::Error {
-        if closed(&error) { self.refuse() } else { error }
-    }
-
     /// The handshake of a connection that this host dialled.
     pub(super) async fn dial(&self, muxer: &mut StreamMuxerBox, binding: Binding) -> io::Result<()> {
+        let done = self.try_dial(muxer, binding).await;
+        self.settle(muxer, done).await
+    }
+
+    /// The handshake of a connection that was accepted.
+    pub(super) async fn listen(&self, muxer: &mut StreamMuxerBox, binding: Binding) -> io::Result<()> {
+        let done = self.try_listen(muxer, binding).await;
+        self.settle(muxer, done).await
+    }
+
+    /// Who does not like what it hears closes the connection in order, which tells it from one that broke off.
+    async fn settle(&self, muxer: &mut StreamMuxerBox, done: io::Result<()>) -> io::Result<()> {
+        let Err(error) = done else { return Ok(()) };
+        let refused = closed(&error);
+        let refuses = error.get_ref().is_some_and(|error| error.is::<NotAdmitted>());
+        if refuses || refused {
+            self.0.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        if refuses {
+            let _ = poll_fn(|cx| muxer.poll_close_unpin(cx)).await; // at most a second
+        }
+        Err(if refuses || refused { io::Error::other(Refused::NotAdmitted) } else { error })
+    }
+
+    async fn try_dial(&self, muxer: &mut StreamMuxerBox, binding: Binding) -> io::Result<()> {
         let mut stream = poll_fn(|cx| with_muxer(muxer, cx, |muxer, cx| muxer.poll_outbound_unpin(cx))).await?;
         driven(muxer, async {
             let (dialing, hello) = Dialing::new(binding, random()?, None);
-            let answer = say_hello(&mut stream, &hello).await.map_err(|error| self.refused_if_closed(error))?;
-            let proof = dialing.answered(&answer, &self.keyring()).map_err(|_| self.refuse())?;
+            let answer = say_hello(&mut stream, &hello).await?;
+            let proof = dialing.answered(&answer, &self.keyring()).map_err(io::Error::other)?;
             stream.write_all(&proof).await?;
             stream.close().await
         })
         .await
     }
 
-    /// The handshake of a connection that was accepted.
-    pub(super) async fn listen(&self, muxer: &mut StreamMuxerBox, binding: Binding) -> io::Result<()> {
+    async fn try_listen(&self, muxer: &mut StreamMuxerBox, binding: Binding) -> io::Result<()> {
         let mut stream = poll_fn(|cx| with_muxer(muxer, cx, |muxer, cx| muxer.poll_inbound_unpin(cx))).await?;
         driven(muxer, async {
             let mut hello = [0; HELLO_BYTES];
             stream.read_exact(&mut hello).await?;
             let heard = Listening::heard(binding, &hello, random()?, &self.keyring(), now_ms());
-            let (listening, answer) = heard.map_err(|_| self.refuse())?;
+            let (listening, answer) = heard.map_err(io::Error::other)?;
             stream.write_all(&answer).await?;
             stream.flush().await?;
             let mut proof = [0; PROOF_BYTES];
-            stream.read_exact(&mut proof).await.map_err(|error| self.refused_if_closed(error))?;
-            let admitted = listening.proved(&proof, &self.keyring(), now_ms()).map_err(|_| self.refuse())?;
+            stream.read_exact(&mut proof).await?;
+            let admitted = listening.proved(&proof, &self.keyring(), now_ms()).map_err(io::Error::other)?;
             if let Admitted::Invited(id) = admitted {
                 self.change(|keyring| keyring.redeem(id, now_ms())).map_err(|error| {
                     tracing::warn!("an invited node was turned away: {error}");
-                    self.refuse()
+                    io::Error::other(NotAdmitted)
                 })?;
                 let grant = grant(&self.keyring());
                 stream.write_all(&grant).await?;
@@ -171,25 +185,27 @@ pub(super) async fn redeem(
     secret: &[u8; 32],
 ) -> io::Result<Option<MeshKey>> {
     let mut stream = poll_fn(|cx| with_muxer(muxer, cx, |muxer, cx| muxer.poll_outbound_unpin(cx))).await?;
-    driven(muxer, async {
+    let granted = driven(muxer, async {
         let (dialing, hello) = Dialing::new(binding, random()?, Some((id, secret)));
-        let refused = || io::Error::other(Refused::NotAdmitted);
-        let answer =
-            say_hello(&mut stream, &hello).await.map_err(|error| if closed(&error) { refused() } else { error })?;
-        let proof = dialing.answered(&answer, &Keyring::default()).map_err(|_| refused())?;
+        let answer = say_hello(&mut stream, &hello).await?;
+        let proof = dialing.answered(&answer, &Keyring::default()).map_err(io::Error::other)?;
         stream.write_all(&proof).await?;
         stream.flush().await?;
         let mut grant = [0; GRANT_BYTES];
         stream.read_exact(&mut grant).await?;
-        stream.close().await?;
         Ok(read_grant(&grant))
-    })
-    .await
+    });
+    let granted = granted.await.map_err(|error| if closed(&error) { io::Error::other(NotAdmitted) } else { error });
+    let _ = poll_fn(|cx| muxer.poll_close_unpin(cx)).await; // at most a second; there is nothing more to say
+    granted
 }
 
+/// Whether the remote has closed the connection in order.
 fn closed(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
-    matches!(error.kind(), Kind::UnexpectedEof | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe)
+    // A boxed muxer wraps the errors of its connection.
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<io::Error>()).unwrap_or(error);
+    matches!(inner.kind(), Kind::UnexpectedEof | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::NotConnected)
 }
 
 async fn say_hello(

@@ -6,18 +6,14 @@ use libp2p::{
     Multiaddr, Transport,
     core::{
         Endpoint,
-        muxing::StreamMuxerExt,
         transport::{DialOpts, PortUse},
     },
     identity::Keypair,
 };
 use tokio::time::timeout;
 
-use super::{
-    door, ids, resolve,
-    transport::{self, Refused},
-};
-use crate::admission::{MeshKey, Token};
+use super::{door, ids, resolve, transport};
+use crate::admission::{MeshKey, NotAdmitted, Token};
 
 /// Longest time at one address.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,13 +44,11 @@ pub(crate) async fn redeem(token: &Token, addresses: &[Multiaddr]) -> Result<Opt
                 return Err(io::Error::other("another node answered"));
             }
             let binding = door::binding(&token.mesh, me, token.inviter);
-            let key = door::redeem(&mut muxer, binding, token.id, &token.secret).await?;
-            let _ = muxer.close().await; // it has said all it has to say
-            Ok(key)
+            door::redeem(&mut muxer, binding, token.id, &token.secret).await
         };
         match timeout(TIMEOUT, attempt).await {
             Ok(Ok(key)) => return Ok(key),
-            Ok(Err(error)) if error.get_ref().is_some_and(|error| error.is::<Refused>()) => {
+            Ok(Err(error)) if error.get_ref().is_some_and(|error| error.is::<NotAdmitted>()) => {
                 return Err(RedeemError::Refused);
             }
             Ok(Err(error)) => reason = Some(format!("{address}: {error}")),

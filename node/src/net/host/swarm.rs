@@ -31,6 +31,7 @@ use super::{
     data::DataConnections,
     dial::{DialId, Dials, OwnAddresses, Purpose},
     discovery::Discovery,
+    door::{Door, Refusals},
     handler::{Bulk, Event},
     ids::{self, Libp2pId},
     resolve, transport,
@@ -46,6 +47,8 @@ const DIAL_CONCURRENCY: NonZeroU8 = NonZeroU8::new(8).expect("not zero");
 const NEGOTIATING_MAX: usize = 64;
 /// A shutdown waits this long for connections to close.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Strangers are warned of at most this often.
+const STRANGERS_PAUSE: Duration = Duration::from_secs(60);
 /// Slow housekeeping.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -68,6 +71,9 @@ pub(super) struct Driver {
     discovery: Discovery,
     /// Incoming connections that never became one: strangers, garbage, too slow.
     failed_incoming: u64,
+    door: Door,
+    /// When strangers were last warned of, and how many there had been by then.
+    strangers: (Option<Instant>, Refusals),
 }
 
 impl Driver {
@@ -114,6 +120,8 @@ impl Driver {
             remotes: BTreeMap::new(),
             discovery,
             failed_incoming: 0,
+            door: config.door.clone(),
+            strangers: Default::default(),
         };
         Ok((driver, ids::from_libp2p(&me).expect("the key was made from an Ed25519 seed")))
     }
@@ -154,6 +162,7 @@ impl Driver {
                     }
                 }, if room => self.on_data_overdue(),
                 _ = tick.tick(), if room => {
+                    self.warn_of_strangers();
                     let events = self.discovery.on_tick(Instant::now(), &mut self.swarm);
                     self.outbox.extend(events);
                 }
@@ -163,6 +172,21 @@ impl Driver {
         if let Some(done) = done {
             let _ = done.send(());
         }
+    }
+
+    /// Says once a minute that somebody is turned away.
+    fn warn_of_strangers(&mut self) {
+        let (now, refusals) = (Instant::now(), self.door.refusals());
+        let (told, before) = self.strangers;
+        if refusals == before || told.is_some_and(|told| now < told + STRANGERS_PAUSE) {
+            return;
+        }
+        self.strangers = (Some(now), refusals);
+        tracing::warn!(
+            refused = refusals.refused - before.refused,
+            ignored = refusals.ignored - before.ignored,
+            "connections with nodes of another mesh, or without this mesh's key"
+        );
     }
 
     async fn shut_down(&mut self) {

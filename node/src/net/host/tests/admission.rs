@@ -6,7 +6,7 @@ use futures::StreamExt;
 use libp2p::{SwarmBuilder, identify, swarm::SwarmEvent};
 use tokio::net::TcpStream;
 
-use super::*;
+use super::{super::RedeemError, *};
 use crate::{
     admission::{Invite, Keyring, MeshKey, Token},
     net::keys::KeyStore,
@@ -103,6 +103,21 @@ async fn a_stranger_learns_nothing_c7() {
 }
 
 #[tokio::test]
+async fn an_invitation_brings_the_key_as_often_as_it_says_c7() {
+    for (listen, keys) in [(TCP, &[1][..]), (QUIC, &[1]), (TCP, &[])] {
+        let admission = door(keys);
+        let b = Test::behind(admission.clone(), &[listen], "lab", Limits::default()).await;
+        let invite = Invite { secret: [2; 32], expires_ms: u64::MAX, uses: 1 };
+        admission.change(|keyring| keyring.invite([3; 8], invite, 0)).expect("room");
+        let token = |secret| Token::new("lab".parse().expect("a name"), b.id(), Vec::new(), [3; 8], secret);
+        let redeem = async |secret| within(super::super::redeem(&token(secret), &b.addresses)).await;
+        assert_eq!(redeem([9; 32]).await, Err(RedeemError::Refused), "another secret");
+        assert_eq!(redeem([2; 32]).await, Ok(keys.first().map(|byte| MeshKey::from_bytes([*byte; 32]))));
+        assert_eq!(redeem([2; 32]).await, Err(RedeemError::Refused), "used up");
+    }
+}
+
+#[tokio::test]
 async fn a_host_that_storms_is_not_heard_and_others_are() {
     let admission = door(&[1]);
     let mut b = Test::behind(admission.clone(), &[TCP], "lab", Limits::default()).await;
@@ -115,6 +130,7 @@ async fn a_host_that_storms_is_not_heard_and_others_are() {
             let mut stranger: TcpStream =
                 socket.connect(([127, 0, 0, 1], port).into()).await.expect("the system accepts it");
             let _ = tokio::io::AsyncWriteExt::write_all(&mut stranger, b"GET / HTTP/1.1\r\n\r\n").await;
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut stranger).await;
             let _ = tokio::io::AsyncReadExt::read(&mut stranger, &mut [0; 64]).await;
         }
     })
