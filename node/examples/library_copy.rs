@@ -76,6 +76,7 @@ async fn plain_copy(mib: u64) -> Result<Duration> {
         listen,
         mdns: false,
         limits: Limits::default(),
+        door: host::Door::default(),
     };
     let (reading, mut events) = host::start(config(vec!["/ip4/127.0.0.1/tcp/0".parse()?])).await?;
     let (writing, mut own_events) = host::start(config(Vec::new())).await?;

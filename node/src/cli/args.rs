@@ -27,7 +27,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the node of this machine until Ctrl-C.
-    Run(Run),
+    Run(Box<Run>),
     /// Publish standard input as a track; the track ends with it.
     Publish(Publish),
     /// Write a track to standard output.

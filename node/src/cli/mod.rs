@@ -63,7 +63,7 @@ fn runtime(command: &Command) -> Outcome<tokio::runtime::Runtime> {
 
 async fn execute(command: Command) -> Outcome {
     match command {
-        Command::Run(args) => run::run(args).await,
+        Command::Run(args) => run::run(*args).await,
         Command::Publish(args) => publish::publish(args).await,
         Command::Subscribe(args) => subscribe::subscribe(args).await,
         Command::Status(args) => show::status(args).await,

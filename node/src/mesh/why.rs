@@ -1,5 +1,5 @@
 //! Why things are as they are: what a node says of its place in a track, and of another peer. Like
-//! [`inspect`](super::inspect) it only looks.
+//! [`inspect`](mod@super::inspect) it only looks.
 
 use std::time::{Duration, Instant};
 
