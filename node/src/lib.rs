@@ -16,6 +16,8 @@ pub mod api;
 #[cfg(feature = "net")]
 pub mod cli;
 #[cfg(feature = "net")]
+mod logs;
+#[cfg(feature = "net")]
 pub mod net;
 
 pub use banyan_gossip::{Label, MeshName, PeerId, RelayPolicy, TrackName};

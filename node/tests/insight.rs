@@ -165,3 +165,54 @@ async fn a_node_alone_has_repaired_nothing() {
     assert_eq!(view(&served, "/v1/repairs").await, (200, serde_json::json!({"total": 0, "repairs": []})));
     served.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ping_goes_to_the_peer_and_back() {
+    let chain = Chain::start().await;
+    let (status, ping) = view(&chain.nodes[1], "/v1/peers/second/ping").await;
+    assert_eq!((status, &ping["peer"]["label"]), (200, &Value::from("second")), "{ping}");
+    assert_eq!(ping["version"], env!("CARGO_PKG_VERSION"));
+    let number = |name: &str| ping[name].as_f64().unwrap_or_else(|| panic!("{name}: {ping}"));
+    assert!(number("rtt_ms") > 0.0 && number("clock_ahead_ms").abs() <= number("rtt_ms") + 2.0, "{ping}");
+    let (status, error) = view(&chain.nodes[1], "/v1/peers/first/ping").await;
+    assert_eq!((status, error["code"].as_str()), (504, Some("timeout")), "nobody pings itself: {error}");
+    for node in chain.nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_ends_when_it_is_so_or_says_what_lacks() {
+    let alone = Served::start().await;
+    let (_, waited) = view(&alone, "/v1/wait/ready").await;
+    assert_eq!((&waited["met"], &waited["missing"]), (&Value::from(true), &Value::Null));
+    let (_, waited) = view(&alone, "/v1/wait/peers=1?timeout=0.1").await;
+    assert_eq!((&waited["met"], &waited["missing"]), (&Value::from(false), &Value::from("0 of 1 peers are known")));
+    for path in ["/v1/wait/peace", "/v1/wait/ready?timeout=0", "/v1/wait/track=a..b"] {
+        assert_eq!(view(&alone, path).await.0, 400, "{path}");
+    }
+    let waiting = view(&alone, "/v1/wait/track=cam%2F1");
+    let publishing = async {
+        let publisher = alone.node.publish("cam/1".parse().expect("a name"), PublishOptions::default()).await;
+        (publisher.expect("it is free"), sleep(Duration::from_millis(100)).await)
+    };
+    let ((_, waited), _publisher) = tokio::join!(waiting, publishing);
+    assert_eq!(waited["met"], true, "{waited}");
+    alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkup_looks_at_the_node_and_asks_its_peers() {
+    let chain = Chain::start().await;
+    let (_, checkup) = view(&chain.nodes[0], "/v1/doctor").await;
+    let level = |check: &str| {
+        let findings = checkup["findings"].as_array().expect("a list");
+        findings.iter().find(|finding| finding["check"] == check).map(|finding| finding["level"].clone())
+    };
+    for check in ["node", "peers", "clock", "version", "reachable", "mesh", "identity", "tracks", "open_files"] {
+        assert_eq!(level(check), Some(Value::from("ok")), "{check}: {checkup:#}");
+    }
+    for node in chain.nodes {
+        node.stop().await;
+    }
+}

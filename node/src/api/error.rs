@@ -118,6 +118,9 @@ impl From<NodeError> for ApiError {
             NodeError::UnknownName(_) => {
                 (StatusCode::NOT_FOUND, "not_found", "see what there is with `banyan peers` and `banyan tracks`")
             }
+            NodeError::NoAnswer(_) => {
+                (StatusCode::GATEWAY_TIMEOUT, "timeout", "is it there? see what is known with `banyan peers show PEER`")
+            }
             NodeError::AmbiguousPeer { .. } => {
                 (StatusCode::BAD_REQUEST, "ambiguous", "write more of the id, or peer:NAME or track:NAME")
             }

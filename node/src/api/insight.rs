@@ -2,7 +2,9 @@
 
 use axum::{Router, extract::State, http::Uri, response::Response, routing::get};
 
-use super::{Shared, error::ApiError, query, route::percent_decode, shown};
+use super::{Shared, error::ApiError, query, route::percent_decode, shown, wait};
+
+use crate::{logs, views::log::LogLines};
 
 /// Longest name of a peer or track in a path, in bytes.
 const NAME_BYTES_MAX: usize = 512;
@@ -12,6 +14,10 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/v1/repairs", get(repairs))
         .route("/v1/why/{*what}", get(why))
         .route("/v1/peers/{peer}", get(peer))
+        .route("/v1/peers/{peer}/ping", get(ping))
+        .route("/v1/wait/{condition}", get(wait::wait))
+        .route("/v1/doctor", get(doctor))
+        .route("/v1/log/lines", get(log_lines))
 }
 
 async fn repairs(State(shared): State<Shared>, uri: Uri) -> Result<Response, ApiError> {
@@ -29,8 +35,24 @@ async fn peer(State(shared): State<Shared>, uri: Uri) -> Result<Response, ApiErr
     Ok(shown(shared.node.peer_detail(&name(&uri, "/v1/peers/")?).await?))
 }
 
+async fn ping(State(shared): State<Shared>, uri: Uri) -> Result<Response, ApiError> {
+    query::none(&uri)?;
+    let name = name(&uri, "/v1/peers/")?;
+    Ok(shown(shared.node.ping(name.strip_suffix("/ping").unwrap_or(&name)).await?))
+}
+
+async fn doctor(State(shared): State<Shared>, uri: Uri) -> Result<Response, ApiError> {
+    query::none(&uri)?;
+    Ok(shown(shared.node.checkup().await?))
+}
+
+async fn log_lines(uri: Uri) -> Result<Response, ApiError> {
+    query::none(&uri)?;
+    Ok(shown(LogLines { lines: logs::lines() }))
+}
+
 /// What a path names after its beginning.
-fn name(uri: &Uri, beginning: &str) -> Result<String, ApiError> {
+pub(super) fn name(uri: &Uri, beginning: &str) -> Result<String, ApiError> {
     let raw = uri.path().strip_prefix(beginning).ok_or_else(|| ApiError::unknown_route(uri.path()))?;
     let name = percent_decode(raw).ok_or_else(|| ApiError::bad_encoding(raw))?;
     if name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {

@@ -7,6 +7,10 @@
 //! | `GET /v1/events?since=&follow=` | server-sent events, from an event's number or from so long ago |
 //! | `GET /v1/why/{peer or track}` | why a peer, or this node's place in a track, is as it is |
 //! | `GET /v1/peers/{peer}` | what is known of one peer: by id, part of an id, or label |
+//! | `GET /v1/peers/{peer}/ping` | one round trip to it |
+//! | `GET /v1/wait/{ready or peers=N or track=T}?timeout=` | answers when it is so, or when the time is over |
+//! | `GET /v1/log/lines` | what the node logged last |
+//! | `GET /v1/doctor` | what the node finds when it looks at itself and its mesh |
 //! | `GET /v1/repairs` | how this node found other parents |
 //! | `PUT` or `POST /v1/tracks/{track}/publish?framing=&mode=&object_size=` | the body becomes the track |
 //! | `GET /v1/tracks/{track}/subscribe?from=&framing=&timeout=` | the track becomes the body |
@@ -34,6 +38,7 @@ mod route;
 mod server;
 pub mod socket;
 pub mod subscribe;
+pub(crate) mod wait;
 
 use axum::{
     Json, Router,

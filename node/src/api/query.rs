@@ -120,6 +120,20 @@ pub(crate) fn parse_since(text: &str) -> Result<Since, String> {
     number.checked_mul(unit).map(|seconds| Since::Ago(Duration::from_secs(seconds))).ok_or_else(wrong)
 }
 
+/// Parses how long to wait, if that is said.
+pub(super) fn timeout(uri: &Uri) -> Result<Option<Duration>, ApiError> {
+    let mut timeout = None;
+    for (key, value) in pairs(uri)? {
+        match key.as_str() {
+            "timeout" => {
+                timeout = Some(parse_timeout(&value).map_err(|error| bad(error, "timeout=5, for five seconds"))?);
+            }
+            _ => return Err(unknown(&key, "timeout")),
+        }
+    }
+    Ok(timeout)
+}
+
 /// Makes sure that a request has no arguments.
 pub(super) fn none(uri: &Uri) -> Result<(), ApiError> {
     match pairs(uri)?.first() {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use banyan_gossip::{Label, MeshName, TrackName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{bench, demo, key, library, peers, repairs, why};
+use super::{bench, debug, demo, doctor, key, library, peers, repairs, wait, why};
 use crate::{
     From, Since,
     admission::{MeshKey, Token},
@@ -45,6 +45,12 @@ pub(crate) enum Command {
     /// Follow what happens: joins, losses, parent changes, repairs.
     #[command(after_help = EVENTS_EXAMPLES)]
     Events(Events),
+    /// Wait until the node is ready, peers are known, or a track is there.
+    Wait(wait::Args),
+    /// Look for what is wrong with this machine, its node and its mesh.
+    Doctor(doctor::Args),
+    /// Collect what helps to find out what is wrong.
+    Debug(debug::Debug),
     /// Say why a peer, or this node's place in a track, is as it is.
     Why(why::Args),
     /// Show how this node found other parents: causes, detection, pauses.
@@ -195,7 +201,37 @@ pub(crate) struct Tree {
     #[arg(long)]
     pub(crate) offload: bool,
     #[command(flatten)]
-    pub(crate) show: Show,
+    pub(crate) at: At,
+    /// How to print
+    #[arg(long, default_value = "table")]
+    pub(crate) format: TreeFormat,
+}
+
+/// [`Format`], and graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TreeFormat {
+    /// For people
+    Table,
+    /// One document
+    Json,
+    /// One item a line
+    Jsonl,
+    /// For Graphviz
+    Dot,
+    /// For Mermaid
+    Mermaid,
+}
+
+impl TreeFormat {
+    /// `None`: a graph.
+    pub(crate) const fn plain(self) -> Option<Format> {
+        match self {
+            Self::Table => Some(Format::Table),
+            Self::Json => Some(Format::Json),
+            Self::Jsonl => Some(Format::Jsonl),
+            Self::Dot | Self::Mermaid => None,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -290,6 +326,7 @@ const TRACKS_EXAMPLES: &str = "EXAMPLES:
 
 const TREE_EXAMPLES: &str = "EXAMPLES:
   banyan tree cam/front
+  banyan tree cam/front --format dot | dot -Tsvg > tree.svg
   banyan tree cam/front --format json | jq '.data.nodes[] | select(.attached | not)'
   watch -c banyan tree cam/front";
 

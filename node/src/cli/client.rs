@@ -73,6 +73,18 @@ impl Client {
         self.send(Method::GET, path, None::<&()>).await
     }
 
+    /// Asks for a document as it is.
+    pub(crate) async fn document(&self, path: &str) -> Outcome<serde_json::Value> {
+        let answer = async {
+            let (response, _connection) = self.request(request(Method::GET, path, Empty::new().boxed_unsync())).await?;
+            if !response.status().is_success() {
+                return Err(self.read_error(response).await);
+            }
+            serde_json::from_slice(&self.read(response).await?).map_err(|_| self.not_understood())
+        };
+        timeout(ANSWER, answer).await.unwrap_or_else(|_| Err(self.too_late()))
+    }
+
     /// Sends a document, or nothing, and reads the view that is the answer.
     pub(crate) async fn send<T: View + DeserializeOwned>(
         &self,
@@ -86,10 +98,12 @@ impl Client {
             let (response, _connection) = self.request(request(method, path, body)).await?;
             self.read_view(response).await
         };
-        timeout(ANSWER, answer).await.unwrap_or_else(|_| {
-            let message = format!("the node on {} did not answer within 30 s", self.socket.display());
-            Err(Failure::new(Exit::Timeout, message, "is its machine overloaded? try again"))
-        })
+        timeout(ANSWER, answer).await.unwrap_or_else(|_| Err(self.too_late()))
+    }
+
+    fn too_late(&self) -> Failure {
+        let message = format!("the node on {} did not answer within 30 s", self.socket.display());
+        Failure::new(Exit::Timeout, message, "is its machine overloaded? try again")
     }
 
     /// Asks for a stream.

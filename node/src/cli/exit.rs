@@ -24,6 +24,7 @@ pub(crate) enum Exit {
     Conflict = 7,
     Integrity = 8,
     Partial = 9,
+    Degraded = 10,
 }
 
 impl From<Exit> for ExitCode {
@@ -55,6 +56,7 @@ impl Failure {
             Exit::Conflict => "conflict",
             Exit::Integrity => "integrity",
             Exit::Partial => "partial",
+            Exit::Degraded => "degraded",
         };
         let view = ErrorView {
             code: code.to_owned(),
@@ -104,6 +106,7 @@ impl From<ErrorView> for Failure {
             "shutting_down" | "too_many_connections" | "unavailable" => Exit::Unreachable,
             "already_published" | "conflict" | "taken_over" | "too_many_tracks" | "busy" | "not_installed"
             | "not_owned" => Exit::Conflict,
+            "timeout" => Exit::Timeout,
             "truncated" | "bad_package" => Exit::Integrity,
             "disk_full" | "cancelled" => Exit::Partial,
             _ => Exit::Internal,

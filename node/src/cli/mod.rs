@@ -3,7 +3,9 @@
 mod args;
 mod bench;
 mod client;
+mod debug;
 mod demo;
+mod doctor;
 mod exit;
 mod key;
 mod library;
@@ -18,6 +20,7 @@ mod signals;
 mod sse;
 mod subscribe;
 mod usage;
+mod wait;
 mod why;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -71,6 +74,9 @@ async fn execute(command: Command) -> Outcome {
         Command::Tracks(args) => show::tracks(args).await,
         Command::Tree(args) => show::tree(args).await,
         Command::Events(args) => show::events(args).await,
+        Command::Debug(args) => debug::debug(args).await,
+        Command::Doctor(args) => doctor::doctor(args).await,
+        Command::Wait(args) => wait::wait(args).await,
         Command::Why(args) => why::why(args).await,
         Command::Repairs(args) => repairs::repairs(args).await,
         Command::Demo(args) => demo::demo(args).await,

@@ -27,6 +27,7 @@ use crate::{
         socket::{self, Socket},
     },
     library::catalog::AllowList,
+    logs,
     views::Status,
 };
 
@@ -91,7 +92,7 @@ fn start_log(filter: Option<&str>, format: LogFormat) -> Outcome {
         )
     })?;
     let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(logs::tee).with_ansi(colours);
     let started = match format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),

@@ -2,13 +2,14 @@
 
 use std::io::{self, Write};
 
+use banyan_gossip::TrackName;
 use serde::Serialize;
 
 use super::{
-    args::{self, Format, Show, Tree},
+    args::{self, Format, Show, Tree, TreeFormat},
     client::Client,
     exit::{Failure, Outcome},
-    render::{self, style::Style},
+    render::{self, graph, style::Style},
     sse::Events,
 };
 use crate::views::{Envelope, OffloadView, Peers, Status, Tracks, TreeView, View};
@@ -42,20 +43,29 @@ pub(crate) async fn tracks(args: Show) -> Outcome {
 }
 
 pub(crate) async fn tree(args: Tree) -> Outcome {
-    if args.offload {
-        return offload(args).await;
+    let Tree { track, offload, at, format } = args;
+    let Some(plain) = format.plain() else {
+        if offload {
+            return Err(Failure::usage("a graph shows who feeds whom, not how much", "leave out --offload"));
+        }
+        let tree: TreeView = Client::new(at.path())?.view(&format!("/v1/tracks/{track}/tree")).await?;
+        return print(&if format == TreeFormat::Dot { graph::dot(&tree) } else { graph::mermaid(&tree) });
+    };
+    let show = Show { at, format: plain };
+    if offload {
+        return self::offload(&show, &track).await;
     }
-    let tree: TreeView = client(&args.show)?.view(&format!("/v1/tracks/{}/tree", args.track)).await?;
-    match args.show.format {
+    let tree: TreeView = client(&show)?.view(&format!("/v1/tracks/{track}/tree")).await?;
+    match plain {
         Format::Table => print(&render::tree::tree(Style::of_stdout(), &tree)),
         Format::Json => print(&document(tree)),
         Format::Jsonl => print(&items("banyan.tree_node/v1", &tree.nodes)),
     }
 }
 
-async fn offload(args: Tree) -> Outcome {
-    let offload: OffloadView = client(&args.show)?.view(&format!("/v1/tracks/{}/offload", args.track)).await?;
-    match args.show.format {
+async fn offload(show: &Show, track: &TrackName) -> Outcome {
+    let offload: OffloadView = client(show)?.view(&format!("/v1/tracks/{track}/offload")).await?;
+    match show.format {
         Format::Table => print(&render::offload::offload(Style::of_stdout(), &offload)),
         Format::Json => print(&document(offload)),
         Format::Jsonl => print(&items("banyan.offload_peer/v1", &offload.peers)),

@@ -40,6 +40,12 @@ pub enum Control {
     /// The answer to a ping.
     #[serde(rename = "o")]
     Pong(u32),
+    /// A person wants to know of the receiver: answer with a [`Control::Probed`] of the same number.
+    #[serde(rename = "p")]
+    Probe(Probe),
+    /// The answer to a probe.
+    #[serde(rename = "q")]
+    Probed(Probed),
     /// The sender no longer needs this link; whoever needs it keeps it, otherwise closes it.
     #[serde(rename = "r")]
     Release,
@@ -50,6 +56,37 @@ pub enum Control {
     #[serde(rename = "b")]
     Bye(ByeReason),
 }
+
+/// What a person wants to know of a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Comes back with the answer.
+    #[serde(rename = "n")]
+    pub nonce: u64,
+    /// Also whether the TCP addresses in the sender's row can be dialled.
+    #[serde(rename = "r")]
+    pub reach: bool,
+}
+
+/// What a peer says of itself when it is probed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// That of the probe.
+    #[serde(rename = "n")]
+    pub nonce: u64,
+    /// What its clock showed when the probe came: milliseconds since 1970. Nothing is ordered by it.
+    #[serde(rename = "t")]
+    pub unix_ms: u64,
+    /// Version of its program.
+    #[serde(rename = "v")]
+    pub version: String,
+    /// Addresses that it dialled back, and whether somebody answered; at most [`REACHED_MAX`].
+    #[serde(rename = "a")]
+    pub reached: Vec<(String, bool)>,
+}
+
+/// Most addresses that are dialled back for a probe.
+pub const REACHED_MAX: usize = 4;
 
 /// Why a link is closed on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

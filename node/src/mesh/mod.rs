@@ -276,6 +276,8 @@ impl Mesh {
             Control::Ping(nonce) => self.send(from, Control::Pong(nonce)),
             Control::Pong(nonce) => self.links.pong(now, &from, nonce),
             Control::Streams => self.outputs.push_back(Output::StreamsWanted { peer: from }),
+            // For the outside, which has a clock.
+            Control::Probe(_) | Control::Probed(_) => {}
             Control::Release if !self.in_use().contains(&from) => {
                 self.close_link(from, ByeReason::Surplus, "not needed");
             }

@@ -59,6 +59,11 @@ impl DataDir {
         Ok((dir, Identity { seed, incarnation }))
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Stores the incarnation durably.
     pub(crate) fn store_incarnation(&self, incarnation: u64) -> io::Result<()> {
         write_private(&self.incarnation_path(), format!("{incarnation}\n").as_bytes())

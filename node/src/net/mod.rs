@@ -4,6 +4,7 @@ mod activity;
 pub mod admission;
 mod bell;
 pub mod builder;
+mod checkup;
 mod control;
 mod core;
 mod data;

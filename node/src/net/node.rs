@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use banyan_gossip::{PeerId, TrackName};
@@ -16,7 +16,8 @@ use tokio::{
 use super::{
     admission::Admission,
     builder::Builder,
-    core::Request,
+    checkup::Facts,
+    core::{Answer, Request},
     event_log::{EventLog, Since},
     library::Library,
     line::Line,
@@ -32,10 +33,14 @@ use crate::{
     streams::OpenError,
     views::{
         Event, EventView, OffloadView, Peers, Status, Tracks, TreeView,
+        checkup::Ping,
         repairs::Repairs,
         why::{PeerDetail, Why},
     },
 };
+
+/// How long a peer may take to answer a person.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// A running node. Clones share it; when all are dropped, the node leaves the mesh.
 #[derive(Debug, Clone)]
@@ -159,6 +164,31 @@ impl Node {
     /// [`NodeError::UnknownPeer`], [`NodeError::AmbiguousPeer`], [`NodeError::Shutdown`].
     pub async fn peer_detail(&self, peer: &str) -> Result<PeerDetail, NodeError> {
         self.ask(|reply| Request::PeerDetail(peer.to_owned(), reply)).await?
+    }
+
+    /// One round trip to a peer, by id, part of an id, or label. Where there is no link one is dialled.
+    ///
+    /// # Errors
+    /// [`NodeError::UnknownPeer`], [`NodeError::AmbiguousPeer`], [`NodeError::NoAnswer`] after 5 s or sooner,
+    /// [`NodeError::Shutdown`].
+    pub async fn ping(&self, peer: &str) -> Result<Ping, NodeError> {
+        let answer = self.probe(peer, false).await?;
+        Ok(Ping {
+            peer: answer.peer,
+            connect_ms: answer.connect.map(ms),
+            rtt_ms: ms(answer.rtt),
+            clock_ahead_ms: answer.clock_ahead_ms,
+            version: answer.version,
+        })
+    }
+
+    pub(super) async fn probe(&self, peer: &str, reach: bool) -> Result<Answer, NodeError> {
+        let asked = self.ask(|reply| Request::Ping(peer.to_owned(), reach, reply));
+        timeout(ANSWER, asked).await.unwrap_or_else(|_| Ok(Err(NodeError::NoAnswer(peer.to_owned()))))?
+    }
+
+    pub(super) async fn facts(&self) -> Result<Facts, NodeError> {
+        self.ask(Request::Facts).await
     }
 
     /// How this node found other parents: its last repairs.
@@ -338,4 +368,8 @@ impl Drop for Publisher {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

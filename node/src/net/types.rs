@@ -206,6 +206,9 @@ pub enum NodeError {
     /// Neither a peer nor a track has this name.
     #[error("neither a peer nor a track {0:?} is known")]
     UnknownName(String),
+    /// A peer cannot be reached, or has not answered in time.
+    #[error("no answer from {0}")]
+    NoAnswer(String),
     /// Several peers may be meant.
     #[error("{text:?} may mean {}", .peers.join(", or "))]
     AmbiguousPeer {

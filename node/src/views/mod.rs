@@ -3,8 +3,10 @@
 //!
 //! On the wire each view travels inside an [`Envelope`]: `{"schema":"banyan.<thing>/v1","data":…}`.
 
+pub mod checkup;
 pub mod keys;
 pub mod library;
+pub mod log;
 pub mod peers;
 pub mod repairs;
 pub mod why;

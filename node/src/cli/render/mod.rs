@@ -1,6 +1,7 @@
 //! How views look to people.
 
 pub(crate) mod events;
+pub(crate) mod graph;
 pub(crate) mod library;
 pub(crate) mod offload;
 pub(crate) mod repairs;

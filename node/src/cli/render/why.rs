@@ -10,6 +10,7 @@ use super::{
 };
 use crate::views::{
     Event,
+    checkup::Ping,
     peers::PeerName,
     why::{Candidate, LinkDetail, NoLink, PeerDetail, PeerTrack, Search, Why, WhyTrack},
 };
@@ -198,6 +199,15 @@ fn list(peers: &[PeerName], between: &str) -> String {
 
 fn ago(ms: f64) -> String {
     if ms < 10_000.0 { milliseconds(ms) } else { seconds((ms / 1000.0) as u64) }
+}
+
+/// One round trip.
+pub(crate) fn ping(style: Style, ping: &Ping) -> String {
+    let connected = ping.connect_ms.map(|ms| format!(", linked in {}", milliseconds(ms))).unwrap_or_default();
+    let way = if ping.clock_ahead_ms < 0.0 { "behind" } else { "ahead" };
+    let (rtt, clock) = (milliseconds(ping.rtt_ms), milliseconds(ping.clock_ahead_ms.abs()));
+    let line = format!("{}: {rtt}{connected}; its clock is {clock} {way}; banyan {}", called(&ping.peer), ping.version);
+    style.line(&[(Paint::Plain, line.replace(char::is_control, "?"))]) + "\n"
 }
 
 #[cfg(test)]

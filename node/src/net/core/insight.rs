@@ -5,10 +5,11 @@ use std::time::Instant;
 use super::Core;
 use crate::{
     mesh::{
+        inspect,
         select::{self, NotOne},
         why,
     },
-    net::types::NodeError,
+    net::{checkup::Facts, types::NodeError},
     views::why::{PeerDetail, Why},
 };
 
@@ -32,6 +33,26 @@ impl Core {
         let mut detail = detail.map_err(|error| not_one(text, error))?;
         self.add_events(&mut detail);
         Ok(detail)
+    }
+
+    /// What a checkup needs to know.
+    pub(super) fn facts(&self) -> Facts {
+        let status = self.status();
+        let hungry = inspect::tracks(&self.mesh).tracks.into_iter().filter_map(|track| {
+            let here = track.here.filter(|here| here.state != "attached" && here.state != "origin")?;
+            Some((track.track, here.state))
+        });
+        Facts {
+            listens: status.addresses.len(),
+            capacity: status.capacity,
+            peers: status.peers,
+            linked: self.links.keys().map(|peer| inspect::name(&self.mesh, peer)).collect(),
+            mesh: self.mesh.config().mesh.clone(),
+            refusals: self.met.refusals(),
+            twins: self.met.twins(Instant::now()).map(|peer| inspect::name(&self.mesh, &peer)).collect(),
+            hungry: hungry.collect(),
+            data_dir: self.data_dir.as_ref().map(|dir| dir.path().to_owned()),
+        }
     }
 
     fn add_events(&self, peer: &mut PeerDetail) {

@@ -136,6 +136,7 @@ impl Core {
     }
 
     pub(super) fn on_not_greeted(&mut self, dial: Option<u64>, reason: &str) {
+        self.met.refused(reason);
         if let Some(dial) = dial {
             self.on_dial_failed(dial, &DialFailure::Handshake(reason.to_owned()));
         }
@@ -144,6 +145,7 @@ impl Core {
     /// A connection may become the link to its peer (C6, B11).
     pub(super) fn on_greeted(&mut self, setup: Setup) {
         let Setup { peer, connection, stream, dialer, dial, hello } = setup;
+        self.met.greeted(Instant::now(), peer, hello.instance);
         let session = Session { instance: hello.instance, incarnation: hello.incarnation, dialer };
         let purpose = dial.and_then(|dial| self.dials.remove(&dial));
         let bootstrap = match purpose {
@@ -177,6 +179,7 @@ impl Core {
         self.mesh.handle_input(now, mesh::Input::LinkUp { peer, dialer, bootstrap });
         self.on_streams_link_up(peer);
         self.on_library_link_up(peer);
+        self.on_probe_link_up(peer);
         let row = self.mesh.table().row(&peer).map(|row| row.addresses.clone()).unwrap_or_default();
         self.host.add_known(peer, row.iter().filter_map(|address| address.parse().ok()).collect());
     }
@@ -188,6 +191,11 @@ impl Core {
         match from.message {
             // What a superseded connection still says was meant for this node all the same.
             Some(message) if self.links.contains_key(&from.peer) => {
+                match &message {
+                    Control::Probe(probe) => self.on_probe(from.peer, probe.clone()),
+                    Control::Probed(probed) => self.on_probed(from.peer, probed.clone()),
+                    _ => {}
+                }
                 self.mesh.handle_input(Instant::now(), mesh::Input::Message { from: from.peer, message });
             }
             None if current => self.on_link_closed(from.peer, from.connection),
@@ -200,7 +208,10 @@ impl Core {
             return;
         };
         if !link.outbox.try_send(message)
-            && !matches!(message, Control::Gossip(_) | Control::Ping(_) | Control::Pong(_))
+            && !matches!(
+                message,
+                Control::Gossip(_) | Control::Ping(_) | Control::Pong(_) | Control::Probe(_) | Control::Probed(_)
+            )
         {
             tracing::debug!(peer = %to, "the peer does not keep up with control messages; closing its link");
             self.close_link(&to, "too slow for control messages");

@@ -9,6 +9,8 @@ mod events;
 mod insight;
 mod library;
 mod links;
+mod met;
+mod probes;
 mod repairs;
 mod spares;
 mod streams;
@@ -27,6 +29,7 @@ use tokio::{
 };
 
 use super::{
+    checkup::Facts,
     control::{FromLink, Hello},
     data_dir::DataDir,
     event_log::EventLog,
@@ -38,7 +41,7 @@ use super::{
     types::{From, NodeError},
 };
 use crate::{
-    mesh::{self, Mesh, inspect, repairs::RepairLog},
+    mesh::{self, Mesh, inspect, message::Probed, repairs::RepairLog},
     relay::{Mode, Opening, TrackConfig},
     views::{
         Event, OffloadView, Peers, Status, Tracks, TreeView,
@@ -48,6 +51,9 @@ use crate::{
 };
 use library::LibraryLinks;
 use links::{LinkHandle, Setup};
+use met::Met;
+pub(crate) use probes::Answer;
+use probes::{Probes, Reply};
 use spares::Spares;
 use streams::{SessionReply, Sessions};
 use tracks::LocalTrack;
@@ -63,6 +69,9 @@ pub(crate) enum Request {
     Tree(TrackName, oneshot::Sender<Result<TreeView, NodeError>>),
     Offload(TrackName, oneshot::Sender<Result<OffloadView, NodeError>>),
     Repairs(oneshot::Sender<Repairs>),
+    /// Asks a peer, and, if true, has it dial back.
+    Ping(String, bool, Reply),
+    Facts(oneshot::Sender<Facts>),
     Why(String, oneshot::Sender<Result<Why, NodeError>>),
     PeerDetail(String, oneshot::Sender<Result<PeerDetail, NodeError>>),
     SetCapacity(u16, oneshot::Sender<()>),
@@ -96,6 +105,8 @@ pub(crate) enum FromTask {
     SessionCame { peer: PeerId, id: SessionId, stream: Stream },
     /// A session for streams has ended.
     SessionEnded { peer: PeerId, id: SessionId, reason: String },
+    /// The addresses of a peer were dialled back.
+    DialledBack { peer: PeerId, probed: Probed },
     /// Objects are missing.
     Gap { track: TrackName, from: u64, to: u64 },
 }
@@ -150,6 +161,8 @@ pub(crate) struct Core {
     repairs: RepairLog,
     /// For how long nothing had come over links that are being closed.
     silences: BTreeMap<PeerId, Duration>,
+    probes: Probes,
+    met: Met,
     inbox: mpsc::Sender<FromLink>,
     tasks: mpsc::Sender<FromTask>,
     shutdown: Vec<oneshot::Sender<()>>,
@@ -195,6 +208,8 @@ pub(crate) async fn run(parts: Parts) {
         events,
         repairs: RepairLog::new(started),
         silences: BTreeMap::new(),
+        probes: Probes::default(),
+        met: Met::default(),
         inbox,
         tasks,
         shutdown: Vec::new(),
@@ -282,6 +297,8 @@ impl Core {
                 let offload = inspect::offload(&self.mesh, &track).ok_or(NodeError::UnknownTrack(track));
                 drop(reply.send(offload));
             }
+            Request::Ping(peer, reach, reply) => self.ping(&peer, reach, reply),
+            Request::Facts(reply) => drop(reply.send(self.facts())),
             Request::Why(what, reply) => drop(reply.send(self.why(&what))),
             Request::PeerDetail(peer, reply) => drop(reply.send(self.peer_detail(&peer))),
             Request::Repairs(reply) => drop(reply.send(self.repair_views())),
@@ -314,6 +331,7 @@ impl Core {
             FromTask::SessionOpened { peer, id, stream } => self.on_session_opened(peer, id, stream),
             FromTask::SessionCame { peer, id, stream } => self.on_session_came(peer, id, stream),
             FromTask::SessionEnded { peer, id, reason } => self.on_session_ended(peer, id, &reason),
+            FromTask::DialledBack { peer, probed } => self.on_dialled_back(peer, probed),
             FromTask::Gap { track, from, to } => {
                 self.repairs.missing(Instant::now(), &track, to.saturating_sub(from));
                 self.emit(Event::Gap { track: track.to_string(), from, to });

@@ -44,6 +44,11 @@ impl Sessions {
     pub(super) fn new(incoming: Arc<Incoming>) -> Self {
         Self { incoming, ..Self::default() }
     }
+
+    /// Whether somebody here needs the link to a peer.
+    pub(super) fn has(&self, peer: &PeerId) -> bool {
+        self.peers.contains_key(peer)
+    }
 }
 
 #[derive(Debug, Default)]
