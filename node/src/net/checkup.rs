@@ -53,7 +53,11 @@ impl Node {
     /// # Errors
     /// [`NodeError::Shutdown`].
     pub async fn checkup(&self) -> Result<Checkup, NodeError> {
-        let facts = self.facts().await?;
+        let mut facts = self.facts().await?;
+        let door = self.admission().view();
+        if door.refused > 0 {
+            facts.refusals.push(("of another mesh, or without a key of this one".to_owned(), door.refused));
+        }
         let asked = facts.linked.iter().take(ASKED_MAX).enumerate();
         let answers = join_all(asked.map(|(index, peer)| self.probe(&peer.peer_id, index < DIALLING_BACK_MAX))).await;
         let answers: Vec<Answer> = answers.into_iter().flatten().collect();
