@@ -1,7 +1,10 @@
-//! The local HTTP API of a node, over a unix socket.
+//! The local HTTP API of a node, over a unix socket, and to read over [TCP](http).
 //!
 //! | route | answer |
 //! |---|---|
+//! | `GET /` | a page for browsers |
+//! | `GET /metrics` | OpenMetrics text |
+//! | `GET /livez`, `/readyz?min_peers=` | [health](crate::views::Health), or an error with status 503 |
 //! | `GET /v1/status`, `/v1/peers`, `/v1/tracks` | [views](crate::views) |
 //! | `GET /v1/tracks/{track}/tree` | the tree of a track |
 //! | `GET /v1/events?since=&follow=` | server-sent events, from an event's number or from so long ago |
@@ -24,14 +27,19 @@
 //! | `POST /v1/keys/{fingerprint}/use`, `DELETE /v1/keys/{fingerprint}` | uses a key; no longer accepts it |
 //! | `POST /v1/invitations` | an invitation: `{"expires_s":…,"uses":…}` |
 //!
-//! Every answer is `{"schema":"banyan.<thing>/v1","data":…}`, errors included.
+//! Every answer but the page, the metrics and streams is `{"schema":"banyan.<thing>/v1","data":…}`, errors
+//! included.
 
 mod error;
 mod events;
 pub mod framing;
+mod health;
+pub mod http;
 mod insight;
 mod keys;
 pub(crate) mod library;
+mod metrics;
+mod page;
 mod publish;
 pub(crate) mod query;
 mod route;
@@ -54,7 +62,7 @@ use tokio_util::sync::CancellationToken;
 use self::{error::ApiError, route::Action};
 use crate::{Node, views::View};
 
-pub use server::serve;
+pub use server::{serve, serve_http};
 
 /// What the routes work with.
 #[derive(Debug, Clone)]
@@ -65,7 +73,10 @@ struct Shared {
 }
 
 fn router(shared: Shared) -> Router {
-    Router::new()
+    page::routes()
+        .route("/metrics", get(metrics::metrics))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
         .route("/v1/status", get(status))
         .route("/v1/peers", get(peers))
         .route("/v1/tracks", get(tracks))

@@ -134,6 +134,21 @@ pub(super) fn timeout(uri: &Uri) -> Result<Option<Duration>, ApiError> {
     Ok(timeout)
 }
 
+/// Parses how many peers must be known.
+pub(super) fn min_peers(uri: &Uri) -> Result<usize, ApiError> {
+    let mut peers = 0;
+    for (key, value) in pairs(uri)? {
+        match key.as_str() {
+            "min_peers" => {
+                let no_number = |_| bad(format!("{} is no number of peers", quoted(&value)), "min_peers=3");
+                peers = value.parse().map_err(no_number)?;
+            }
+            _ => return Err(unknown(&key, "min_peers")),
+        }
+    }
+    Ok(peers)
+}
+
 /// Makes sure that a request has no arguments.
 pub(super) fn none(uri: &Uri) -> Result<(), ApiError> {
     match pairs(uri)?.first() {

@@ -1,6 +1,6 @@
-//! Accepts connections on the socket and serves the routes on them.
+//! Accepts connections and serves the routes on them.
 
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -13,13 +13,14 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::UnixStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Shared, error::ApiError, router, socket::Socket};
+use super::{Shared, error::ApiError, http::Http, router, socket::Socket};
 use crate::Node;
 
 /// Connections served at once; each may hold [`READ_BYTES_MAX`] and what its route says.
@@ -39,22 +40,54 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Where connections come from.
+pub(super) trait Door {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection. Cancel-safe.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// The routes as they are served here.
+    fn routes(&self, routes: Router) -> Router;
+}
+
+impl Door for Socket {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(self.listener.accept().await?.0)
+    }
+
+    fn routes(&self, routes: Router) -> Router {
+        routes
+    }
+}
+
 /// Serves the API of a node until `stop` completes; then open connections have 2 s to end. The
 /// socket file is removed in the end.
 pub async fn serve(node: Node, socket: Socket, stop: impl Future<Output = ()>) {
+    accept_all(node, socket, stop).await;
+}
+
+/// Serves what can be read of the API until `stop` completes; then open connections have 2 s to end.
+pub async fn serve_http(node: Node, http: Http, stop: impl Future<Output = ()>) {
+    accept_all(node, http, stop).await;
+}
+
+async fn accept_all(node: Node, door: impl Door, stop: impl Future<Output = ()>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
-    let router = router(Shared { node, stopping: stopping.clone() });
+    let router = door.routes(router(Shared { node, stopping: stopping.clone() }));
     let tasks = TaskTracker::new();
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = socket.listener.accept() => accepted,
+            accepted = door.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => match Arc::clone(&connections).try_acquire_owned() {
+            Ok(stream) => match Arc::clone(&connections).try_acquire_owned() {
                 Ok(permit) => {
                     let connection = connection(stream, router.clone(), permit, stopping.clone());
                     tasks.spawn(cut.clone().run_until_cancelled_owned(connection));
@@ -66,16 +99,16 @@ pub async fn serve(node: Node, socket: Socket, stop: impl Future<Output = ()>) {
                 }
             },
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection on the socket");
+                tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-    drop(socket);
+    drop(door);
     stopping.cancel();
     tasks.close();
     if timeout(GRACE, tasks.wait()).await.is_err() {
-        tracing::debug!(connections = tasks.len(), "connections on the socket are cut off");
+        tracing::debug!(connections = tasks.len(), "connections are cut off");
         cut.cancel();
         tasks.wait().await;
     }
@@ -90,7 +123,12 @@ fn http() -> http1::Builder {
     http
 }
 
-async fn connection(stream: UnixStream, router: Router, permit: OwnedSemaphorePermit, stopping: CancellationToken) {
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    permit: OwnedSemaphorePermit,
+    stopping: CancellationToken,
+) {
     let service = TowerToHyperService::new(router);
     let mut serving = std::pin::pin!(http().serve_connection(TokioIo::new(stream), service));
     let served = tokio::select! {
@@ -101,12 +139,12 @@ async fn connection(stream: UnixStream, router: Router, permit: OwnedSemaphorePe
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%error, "a connection on the socket broke");
+        tracing::debug!(%error, "a connection broke");
     }
     drop(permit);
 }
 
-async fn refuse(stream: UnixStream, permit: OwnedSemaphorePermit) {
+async fn refuse(stream: impl AsyncRead + AsyncWrite + Unpin, permit: OwnedSemaphorePermit) {
     let service = service_fn(async |_: Request<Incoming>| -> Result<Response, Infallible> {
         Ok(ApiError::too_many_connections().into_response())
     });

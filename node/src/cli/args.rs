@@ -1,6 +1,6 @@
 //! The arguments, parsed once into what they mean.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use banyan_gossip::{Label, MeshName, TrackName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -136,6 +136,9 @@ pub(crate) struct Run {
     /// Offer others only this package, by name or id; may be repeated [default: all that is shared]
     #[arg(long, value_name = "PACKAGE", requires = "library")]
     pub(crate) library_allow: Vec<String>,
+    /// Show a page for browsers, metrics and the API to read on this TCP address: 127.0.0.1:PORT
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) http: Option<SocketAddr>,
     /// What to log: error, warn, info, debug, trace, or target=level,… [default: info of banyan, else warn]
     #[arg(long, value_name = "FILTER", env = "BANYAN_LOG", hide_env_values = true)]
     pub(crate) log: Option<String>,
@@ -292,6 +295,7 @@ const RUN_EXAMPLES: &str = "EXAMPLES:
   banyan run --listen /ip4/0.0.0.0/tcp/4001       be reachable on a known port
   banyan run --bootstrap machine-a:4001           join where multicast does not pass
   banyan run --library ~/library                  share packages, and fetch others into that folder
+  banyan run --http 127.0.0.1:7070                show itself to a browser on this machine
   banyan run --mesh lab                           a second mesh on this machine
   banyan run --log debug --log-format json 2>log";
 

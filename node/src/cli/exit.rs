@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     BuildError,
-    api::socket::SocketError,
+    api::{http::HttpError, socket::SocketError},
     views::{ErrorView, View},
 };
 
@@ -115,6 +115,12 @@ impl From<ErrorView> for Failure {
     }
 }
 
+impl From<HttpError> for Failure {
+    fn from(error: HttpError) -> Self {
+        Self::new(io_exit(&error.source), error.to_string(), "choose another --http address")
+    }
+}
+
 impl From<SocketError> for Failure {
     fn from(error: SocketError) -> Self {
         let message = error.to_string();
@@ -175,6 +181,7 @@ impl From<BuildError> for Failure {
 fn io_exit(error: &io::Error) -> Exit {
     match error.kind() {
         io::ErrorKind::PermissionDenied => Exit::Denied,
+        io::ErrorKind::AddrInUse => Exit::Conflict,
         _ => Exit::Internal,
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     env,
     io::{self, IsTerminal, Read, Write},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process,
     time::Duration,
@@ -24,6 +25,7 @@ use crate::{
     admission::Token,
     api::{
         self,
+        http::Http,
         socket::{self, Socket},
     },
     library::catalog::AllowList,
@@ -45,16 +47,22 @@ pub(crate) async fn run(mut args: Run) -> Outcome {
     }
     let socket = Socket::bind(&args.at.path())?;
     let socket_path = socket.path().to_owned();
+    let http = match args.http {
+        Some(address) => Some(Http::bind(address).await?),
+        None => None,
+    };
+    let page = http.as_ref().map(Http::address);
     let node = builder(&args)?.start().await?;
     let stop = CancellationToken::new();
     let server = tokio::spawn(api::serve(node.clone(), socket, stop.clone().cancelled_owned()));
+    let http = http.map(|http| tokio::spawn(api::serve_http(node.clone(), http, stop.clone().cancelled_owned())));
     let orphaned = CancellationToken::new();
     if args.exit_with_stdin {
         watch_stdin(orphaned.clone());
     }
 
     tokio::select! {
-        () = greet(&node, &args, &socket_path) => tokio::select! {
+        () = greet(&node, &args, &socket_path, page) => tokio::select! {
             () = signals.next() => {}
             () = orphaned.cancelled() => {}
         },
@@ -67,6 +75,9 @@ pub(crate) async fn run(mut args: Run) -> Outcome {
             node.shutdown().await;
             stop.cancel();
             let _ = server.await;
+            if let Some(http) = http {
+                let _ = http.await;
+            }
         } => Ok(()),
         // The socket file stays behind; the next node replaces it.
         () = signals.next() => process::exit(Exit::Internal as i32),
@@ -175,7 +186,7 @@ fn watch_stdin(ended: CancellationToken) {
 }
 
 /// Says on standard output who this node is and what to try.
-async fn greet(node: &Node, args: &Run, socket: &Path) {
+async fn greet(node: &Node, args: &Run, socket: &Path, page: Option<SocketAddr>) {
     let deadline = Instant::now() + ADDRESSES;
     let status = loop {
         let Ok(status) = node.status().await else { return };
@@ -186,22 +197,23 @@ async fn greet(node: &Node, args: &Run, socket: &Path) {
     };
     let default = socket == socket::default_path(&args.at.mesh) && args.at.mesh.as_str() == "default";
     // Nobody reads it when standard output is gone; the node runs all the same.
-    let _ = io::stdout().write_all(banner(&status, socket, default).as_bytes());
+    let _ = io::stdout().write_all(banner(&status, socket, page, default).as_bytes());
 }
 
-fn banner(status: &Status, socket: &Path, default: bool) -> String {
+fn banner(status: &Status, socket: &Path, page: Option<SocketAddr>, default: bool) -> String {
     let at = if default { String::new() } else { format!(" --socket {}", socket.display()) };
     let label = status.label.as_ref().map(|label| format!(" as {label}")).unwrap_or_default();
     let mut addresses = status.addresses.join("\n           ");
     if addresses.is_empty() {
         addresses.push_str("nowhere yet");
     }
+    let page = page.map(|address| format!("page       http://{address}/\n")).unwrap_or_default();
     format!(
         "banyan {}, in mesh {}{label}\n\
          peer       {}\n\
          listens on {addresses}\n\
          socket     {}\n\
-         \n\
+         {page}\n\
          try, here and on another machine:\n  \
            while date; do sleep 1; done | banyan publish demo/clock --framing lines{at}\n  \
            banyan subscribe demo/clock --framing lines{at}\n  \
@@ -255,9 +267,9 @@ mod tests {
             tracks: Vec::new(),
             uptime_s: 0,
         };
-        let text = banner(&status, Path::new("/x.sock"), false);
+        let text = banner(&status, Path::new("/x.sock"), None, false);
         assert!(text.contains("banyan tree demo/clock --socket /x.sock\n"), "{text}");
         assert!(text.starts_with("banyan 1.2.3, in mesh lab as h1\npeer       12D3KooWx\n"), "{text}");
-        assert!(!banner(&status, Path::new("/x.sock"), true).contains("--socket"));
+        assert!(!banner(&status, Path::new("/x.sock"), None, true).contains("--socket"));
     }
 }

@@ -123,6 +123,8 @@ fn here(tree: &Tree) -> Option<TrackHere> {
         ring_bytes: 0,
         objects: 0,
         bytes: 0,
+        sent_objects: 0,
+        sent_bytes: 0,
         duplicates: 0,
         missing: 0,
         subscribers: 0,

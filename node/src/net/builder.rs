@@ -18,6 +18,7 @@ use super::{
     host::{self, Door, HostConfig, HostError, Limits, Multiaddr},
     keys::{self, KeyStore},
     library::{Library, port::Port},
+    meters::Meters,
     node::Node,
     streams::session::Incoming,
     types::{BuildError, KeyFileError},
@@ -223,7 +224,16 @@ impl Builder {
                 (Some(library), Some(door))
             }
         };
-        let node = Node::new(mesh.me(), requests, Arc::downgrade(&events), Arc::clone(&incoming), library, admission);
+        let meters = Arc::new(Meters::new(host.metrics()));
+        let node = Node::new(
+            mesh.me(),
+            requests,
+            Arc::downgrade(&events),
+            Arc::clone(&incoming),
+            library,
+            admission,
+            Arc::clone(&meters),
+        );
         tokio::spawn(core::run(Parts {
             mesh,
             host,
@@ -237,6 +247,7 @@ impl Builder {
             track_config: TrackConfig::default(),
             incoming,
             library: door,
+            meters,
         }));
         Ok(node)
     }

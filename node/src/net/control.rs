@@ -4,7 +4,7 @@
 //! big-endian length and a [`Control`] as CBOR. Nothing but the greeting is answered before both
 //! greetings are in: this is the place where a peer is admitted or not.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use banyan_gossip::{MeshName, PeerId};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -12,7 +12,10 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, io::WriteHalf}
 use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, time::timeout};
 
-use super::host::{ConnectionId, Host, Stream};
+use super::{
+    host::{ConnectionId, Host, Stream},
+    meters::{Meters, Queued},
+};
 use crate::mesh::{Control, message::CONTROL_BYTES_MAX};
 
 /// Version of the control and data protocols. Peers of another version are refused.
@@ -100,13 +103,20 @@ pub(crate) struct FromLink {
 /// The writing end of a link. Dropping it closes the link after what was queued is written.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    messages: mpsc::Sender<Bytes>,
+    messages: mpsc::Sender<(Bytes, Queued)>,
+    meters: Arc<Meters>,
 }
 
 impl Outbox {
     /// Queues a message; `false` if the peer does not keep up.
     pub(crate) fn try_send(&self, message: &Control) -> bool {
-        self.messages.try_send(Bytes::from(message.encode())).is_ok()
+        let bytes = Bytes::from(message.encode());
+        let (length, queued) = (bytes.len(), self.meters.queued(bytes.len()));
+        let taken = self.messages.try_send((bytes, queued)).is_ok();
+        if taken {
+            self.meters.on_sent(message, length);
+        }
+        taken
     }
 }
 
@@ -117,11 +127,13 @@ pub(crate) fn run(
     connection: ConnectionId,
     host: Host,
     inbox: mpsc::Sender<FromLink>,
+    meters: Arc<Meters>,
 ) -> Outbox {
     let (reading, writing) = stream.split();
     let (messages, queue) = mpsc::channel(OUTBOX_MESSAGES);
+    let counted = Arc::clone(&meters);
     let reader = tokio::spawn(async move {
-        if let Err(error) = read_messages(reading, peer, connection, &inbox).await {
+        if let Err(error) = read_messages(reading, peer, connection, &inbox, &counted).await {
             tracing::debug!(%peer, %error, "link broke while reading");
         }
         let _ = inbox.send(FromLink { peer, connection, message: None }).await;
@@ -134,15 +146,15 @@ pub(crate) fn run(
         }
         host.close_link(peer, connection);
     });
-    Outbox { messages }
+    Outbox { messages, meters }
 }
 
-async fn write_messages(mut stream: WriteHalf<Stream>, mut queue: mpsc::Receiver<Bytes>) -> io::Result<()> {
+async fn write_messages(mut stream: WriteHalf<Stream>, mut queue: mpsc::Receiver<(Bytes, Queued)>) -> io::Result<()> {
     let mut bytes = BytesMut::new();
-    while let Some(message) = queue.recv().await {
+    while let Some((message, _)) = queue.recv().await {
         put(&mut bytes, &message);
         while bytes.len() < WRITE_BYTES {
-            let Ok(message) = queue.try_recv() else { break };
+            let Ok((message, _)) = queue.try_recv() else { break };
             put(&mut bytes, &message);
         }
         let write = async {
@@ -166,6 +178,7 @@ async fn read_messages(
     peer: PeerId,
     connection: ConnectionId,
     inbox: &mpsc::Sender<FromLink>,
+    meters: &Meters,
 ) -> io::Result<()> {
     let mut stream = futures::io::BufReader::with_capacity(16 * 1024, &mut stream);
     let mut cbor = Vec::new();
@@ -183,6 +196,7 @@ async fn read_messages(
         cbor.resize(length, 0);
         stream.read_exact(&mut cbor).await?;
         let message = Control::decode(&cbor).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        meters.on_received(&message, length);
         if inbox.send(FromLink { peer, connection, message: Some(message) }).await.is_err() {
             return Ok(());
         }

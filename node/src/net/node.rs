@@ -17,10 +17,11 @@ use super::{
     admission::Admission,
     builder::Builder,
     checkup::Facts,
-    core::{Answer, Request},
+    core::{Answer, Request, figures::Figures},
     event_log::{EventLog, Since},
     library::Library,
     line::Line,
+    meters::Meters,
     streams::{
         Peer, StreamHandle,
         session::{Incoming, OPEN_TIMEOUT, Session},
@@ -52,6 +53,7 @@ pub struct Node {
     incoming: Arc<Incoming>,
     library: Option<Library>,
     admission: Admission,
+    meters: Arc<Meters>,
 }
 
 impl Node {
@@ -62,8 +64,9 @@ impl Node {
         incoming: Arc<Incoming>,
         library: Option<Library>,
         admission: Admission,
+        meters: Arc<Meters>,
     ) -> Self {
-        Self { me, requests, events, incoming, library, admission }
+        Self { me, requests, events, incoming, library, admission, meters }
     }
 
     /// Starts describing a node.
@@ -122,6 +125,16 @@ impl Node {
     /// [`NodeError::UnknownTrack`] if no peer publishes or follows it; [`NodeError::Shutdown`].
     pub async fn offload(&self, track: &TrackName) -> Result<OffloadView, NodeError> {
         self.ask(|reply| Request::Offload(track.clone(), reply)).await?
+    }
+
+    /// What the metrics tell of the moment.
+    pub(crate) async fn figures(&self) -> Result<Figures, NodeError> {
+        self.ask(Request::Figures).await
+    }
+
+    /// What was counted since the start.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// Offers another number of slots from now on (A4). Lowering it sends children elsewhere, gently;

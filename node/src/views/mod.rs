@@ -4,6 +4,7 @@
 //! On the wire each view travels inside an [`Envelope`]: `{"schema":"banyan.<thing>/v1","data":…}`.
 
 pub mod checkup;
+mod health;
 pub mod keys;
 pub mod library;
 pub mod log;
@@ -14,6 +15,8 @@ pub mod why;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use health::Health;
 
 /// A view with the name of its schema.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -158,6 +161,10 @@ pub struct TrackHere {
     pub objects: u64,
     /// Payload bytes received or published since the start.
     pub bytes: u64,
+    /// Objects sent to children since the start, each counted for every child.
+    pub sent_objects: u64,
+    /// The same in payload bytes.
+    pub sent_bytes: u64,
     /// Objects that came again and were dropped.
     pub duplicates: u64,
     /// Objects reported as missing.

@@ -6,6 +6,7 @@
 //! it); for anything else the link is closed (C9).
 
 mod events;
+pub(crate) mod figures;
 mod insight;
 mod library;
 mod links;
@@ -35,6 +36,7 @@ use super::{
     event_log::EventLog,
     host::{Host, HostEvent, Multiaddr, Stream},
     library::port::{Door, LibraryRequest},
+    meters::Meters,
     node::Publisher,
     streams::{session::Incoming, task::SessionId},
     subscriber::Subscriber,
@@ -49,6 +51,7 @@ use crate::{
         why::{PeerDetail, Why},
     },
 };
+use figures::Figures;
 use library::LibraryLinks;
 use links::{LinkHandle, Setup};
 use met::Met;
@@ -74,6 +77,8 @@ pub(crate) enum Request {
     Facts(oneshot::Sender<Facts>),
     Why(String, oneshot::Sender<Result<Why, NodeError>>),
     PeerDetail(String, oneshot::Sender<Result<PeerDetail, NodeError>>),
+    /// For the metrics.
+    Figures(oneshot::Sender<Figures>),
     SetCapacity(u16, oneshot::Sender<()>),
     /// The session that carries streams to a peer.
     Session(PeerId, SessionReply),
@@ -125,6 +130,7 @@ pub(crate) struct Parts {
     pub(crate) track_config: TrackConfig,
     pub(crate) incoming: Arc<Incoming>,
     pub(crate) library: Option<Door>,
+    pub(crate) meters: Arc<Meters>,
 }
 
 /// Messages from links that wait to be handled; beyond it their readers wait, and so do the peers.
@@ -145,6 +151,9 @@ pub(crate) struct Core {
     hello: Hello,
     track_config: TrackConfig,
     started: Instant,
+    meters: Arc<Meters>,
+    /// When the turn of the loop began that is under way.
+    woke: Instant,
     links: BTreeMap<PeerId, LinkHandle>,
     /// What each dial under way is for, by its number.
     dials: BTreeMap<u64, links::DialFor>,
@@ -184,6 +193,7 @@ pub(crate) async fn run(parts: Parts) {
         track_config,
         incoming,
         library,
+        meters,
     } = parts;
     let (inbox, mut from_links) = mpsc::channel(INBOX_MESSAGES);
     let (tasks, mut from_tasks) = mpsc::channel(INBOX_MESSAGES);
@@ -195,6 +205,8 @@ pub(crate) async fn run(parts: Parts) {
         hello,
         track_config,
         started,
+        meters,
+        woke: Instant::now(),
         links: BTreeMap::new(),
         dials: BTreeMap::new(),
         next_dial: 0,
@@ -218,6 +230,7 @@ pub(crate) async fn run(parts: Parts) {
     let mut requests_open = true;
     loop {
         core.carry_out();
+        core.meters.on_turn(core.woke.elapsed());
         if core.left {
             break;
         }
@@ -227,6 +240,7 @@ pub(crate) async fn run(parts: Parts) {
         tokio::select! {
             biased;
             Some(message) = from_links.recv() => {
+                core.woke = Instant::now();
                 core.on_link_message(message);
                 for _ in 0..BURST {
                     let Ok(message) = from_links.try_recv() else { break };
@@ -243,17 +257,26 @@ pub(crate) async fn run(parts: Parts) {
                     core.on_request(request);
                 }
             }
-            Some(event) = host_events.recv() => core.on_host_event(event),
-            Some(event) = from_tasks.recv() => core.on_task(event),
-            request = requests.recv(), if requests_open => match request {
-                Some(request) => core.on_request(request),
-                None => {
-                    // Every handle is gone.
-                    requests_open = false;
-                    core.mesh.leave(Instant::now());
+            Some(event) = host_events.recv() => {
+                core.woke = Instant::now();
+                core.on_host_event(event);
+            }
+            Some(event) = from_tasks.recv() => {
+                core.woke = Instant::now();
+                core.on_task(event);
+            }
+            request = requests.recv(), if requests_open => {
+                core.woke = Instant::now();
+                match request {
+                    Some(request) => core.on_request(request),
+                    None => {
+                        // Every handle is gone.
+                        requests_open = false;
+                        core.mesh.leave(Instant::now());
+                    }
                 }
-            },
-            () = sleep_until(timer.into()) => {}
+            }
+            () = sleep_until(timer.into()) => core.woke = Instant::now(),
         }
         core.on_time();
     }
@@ -302,6 +325,7 @@ impl Core {
             Request::Why(what, reply) => drop(reply.send(self.why(&what))),
             Request::PeerDetail(peer, reply) => drop(reply.send(self.peer_detail(&peer))),
             Request::Repairs(reply) => drop(reply.send(self.repair_views())),
+            Request::Figures(reply) => drop(reply.send(self.figures())),
             Request::SetCapacity(slots, reply) => {
                 self.mesh.set_capacity(Instant::now(), slots);
                 let _ = reply.send(());
@@ -375,6 +399,7 @@ impl Core {
 
     fn emit(&self, event: Event) {
         events::log(&event);
+        self.meters.on_event(&event);
         self.events.push(Instant::now(), event);
     }
 

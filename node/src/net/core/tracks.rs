@@ -202,11 +202,13 @@ impl Core {
         }
     }
 
-    pub(super) fn track_views(&self) -> Tracks {
+    pub(super) fn track_views(&mut self) -> Tracks {
         let mut views = inspect::tracks(&self.mesh);
         for view in &mut views.tracks {
-            let local = view.track.parse().ok().and_then(|track: TrackName| self.tracks.get(&track));
+            let local = view.track.parse().ok().and_then(|track: TrackName| self.tracks.get_mut(&track));
             let (Some(local), Some(here)) = (local, &mut view.here) else { continue };
+            let (sent, _) = local.forwarded();
+            (here.sent_objects, here.sent_bytes) = (sent.objects, sent.bytes);
             here.subscribers = local.shared.lock().epochs.subscribers();
             let Some(line) = local.shared.line() else { continue };
             let track = line.lock();

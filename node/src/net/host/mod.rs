@@ -26,13 +26,15 @@ mod unstick;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use banyan_gossip::{MeshName, PeerId};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
+
+use libp2p::metrics::Registry;
 
 pub use door::{Door, Refusals};
 pub(crate) use door::{now_ms, random};
@@ -278,6 +280,7 @@ pub struct Host {
     commands: mpsc::Sender<Command>,
     stop: mpsc::Sender<oneshot::Sender<()>>,
     me: PeerId,
+    metrics: Arc<Registry>,
 }
 
 /// Starts a host on the current tokio runtime.
@@ -292,9 +295,10 @@ pub async fn start(config: HostConfig) -> Result<(Host, mpsc::Receiver<HostEvent
     let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
     let (stop, stop_in) = mpsc::channel(1);
     let (events, events_out) = mpsc::channel(EVENTS_MAX);
-    let (driver, me) = swarm::Driver::new(&config, events)?;
+    let mut metrics = Registry::default();
+    let (driver, me) = swarm::Driver::new(&config, events, &mut metrics)?;
     tokio::spawn(driver.run(commands_in, stop_in));
-    Ok((Host { commands, stop, me }, events_out))
+    Ok((Host { commands, stop, me, metrics: Arc::new(metrics) }, events_out))
 }
 
 impl Host {
@@ -302,6 +306,11 @@ impl Host {
     #[must_use]
     pub fn peer_id(&self) -> PeerId {
         self.me
+    }
+
+    /// What the swarm counts, under `libp2p_…`.
+    pub(super) fn metrics(&self) -> Arc<Registry> {
+        Arc::clone(&self.metrics)
     }
 
     /// Dials a link; answered by exactly one [`HostEvent::Link`] (with `dialer`) or

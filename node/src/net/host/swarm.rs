@@ -17,6 +17,7 @@ use libp2p::{
     Multiaddr, Swarm,
     core::{ConnectedPoint, transport::ListenerId},
     identity::Keypair,
+    metrics::{Metrics, Recorder, Registry},
     swarm::{self, ConnectionId, SwarmEvent},
 };
 use tokio::{
@@ -74,11 +75,16 @@ pub(super) struct Driver {
     door: Door,
     /// When strangers were last warned of, and how many there had been by then.
     strangers: (Option<Instant>, Refusals),
+    metrics: Metrics,
 }
 
 impl Driver {
-    /// Opens the listeners.
-    pub(super) fn new(config: &HostConfig, events: mpsc::Sender<HostEvent>) -> Result<(Self, PeerId), HostError> {
+    /// Opens the listeners. Counts under names in `registry`.
+    pub(super) fn new(
+        config: &HostConfig,
+        events: mpsc::Sender<HostEvent>,
+        registry: &mut Registry,
+    ) -> Result<(Self, PeerId), HostError> {
         let mut seed = config.seed;
         let identity =
             Keypair::ed25519_from_bytes(&mut seed).map_err(|error| HostError::Transport(error.to_string()))?;
@@ -122,6 +128,7 @@ impl Driver {
             failed_incoming: 0,
             door: config.door.clone(),
             strangers: Default::default(),
+            metrics: Metrics::new(registry),
         };
         Ok((driver, ids::from_libp2p(&me).expect("the key was made from an Ed25519 seed")))
     }
@@ -229,6 +236,13 @@ impl Driver {
     // The swarm's events.
 
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        // An address that others claim for this host would be counted under a name of their choice; the same
+        // goes for what they say to identify.
+        match &event {
+            SwarmEvent::NewExternalAddrCandidate { .. } | SwarmEvent::NewExternalAddrOfPeer { .. } => {}
+            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.metrics.record(event),
+            event => self.metrics.record(event),
+        }
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Streams((peer, connection, event))) => {
                 self.on_stream_event(&peer, connection, event);
