@@ -10,9 +10,7 @@ use axum::{
 use tokio::time::timeout;
 
 use super::{Shared, error::ApiError, query, shown};
-use crate::{
-    views::{Health, Status},
-};
+use crate::views::{Health, Status};
 
 /// Time in which the main loop must turn.
 const TURN: Duration = Duration::from_secs(1);

@@ -170,7 +170,8 @@ mod tests {
         for good in ["localhost", "LOCALHOST:80", "127.0.0.1:1", "127.0.0.2", "[::1]:7070"] {
             assert_eq!(host(LOOPBACK, good), Ok(()), "{good}");
         }
-        for bad in ["", "evil.example", "localhost.evil.example", "10.0.0.1:1", "127.0.0.1.evil.example", "[::2]", "a b"]
+        for bad in
+            ["", "evil.example", "localhost.evil.example", "10.0.0.1:1", "127.0.0.1.evil.example", "[::2]", "a b"]
         {
             assert_eq!(host(LOOPBACK, bad), Err("foreign_host".to_owned()), "{bad}");
         }

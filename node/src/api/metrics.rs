@@ -28,7 +28,10 @@ use rustix::{
 use super::{Shared, error::ApiError, query};
 use crate::{
     Node,
-    net::{core::figures::{Figures, TrackFigures}, meters::Label},
+    net::{
+        core::figures::{Figures, TrackFigures},
+        meters::Label,
+    },
     views::TrackHere,
 };
 
@@ -71,7 +74,11 @@ fn mesh(registry: &mut Registry, figures: &Figures) {
     registry.register("peers", "Other peers known, by state", states);
     registry.register("links", "Peers linked directly", ConstGauge::new(integer(status.links)));
     let (offered, used) = (status.capacity, status.capacity.saturating_sub(status.slots_free));
-    registry.register("slots_offered", "Slots for children offered over all tracks", ConstGauge::new(i64::from(offered)));
+    registry.register(
+        "slots_offered",
+        "Slots for children offered over all tracks",
+        ConstGauge::new(i64::from(offered)),
+    );
     registry.register("slots_used", "Slots taken by children, or kept for one", ConstGauge::new(i64::from(used)));
     registry.register("tracks", "Tracks that this node publishes or follows", ConstGauge::new(integer(tracks.len())));
 
@@ -130,7 +137,13 @@ impl Tracks<'_> {
         self.register(name, help, unit, family);
     }
 
-    fn register(&mut self, name: &str, help: &str, unit: Option<Unit>, metric: impl prometheus_client::registry::Metric) {
+    fn register(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        metric: impl prometheus_client::registry::Metric,
+    ) {
         let name = format!("track_{name}");
         match unit {
             Some(unit) => self.registry.register_with_unit(name, help, unit, metric),
@@ -147,7 +160,11 @@ async fn library(registry: &mut Registry, node: &Node) {
     let Some(library) = node.library() else { return };
     let (Ok(view), Ok(jobs)) = (library.view().await, library.jobs().await) else { return };
     let packages = view.roots.iter().map(|root| root.packages).sum();
-    registry.register("library_packages", "Complete packages in the folders shared", ConstGauge::new(integer(packages)));
+    registry.register(
+        "library_packages",
+        "Complete packages in the folders shared",
+        ConstGauge::new(integer(packages)),
+    );
     let (states, rate) = (Family::<Label, Gauge>::default(), jobs.jobs.iter().map(|job| job.rate).sum::<f64>());
     for job in &jobs.jobs {
         let known = ["running", "waiting", "done", "failed", "cancelled"];

@@ -30,9 +30,9 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The routes of the page.
 pub(super) fn routes() -> Router<Shared> {
-    FILES.into_iter().fold(Router::new(), |router, (path, kind, text)| {
-        router.route(path, get(async move || file(kind, text)))
-    })
+    FILES
+        .into_iter()
+        .fold(Router::new(), |router, (path, kind, text)| router.route(path, get(async move || file(kind, text))))
 }
 
 fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use banyan_gossip::{Label, MeshName, TrackName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{bench, debug, demo, doctor, key, library, peers, repairs, wait, why};
+use super::{bench, debug, demo, doctor, key, library, peers, repairs, top, wait, why};
 use crate::{
     From, Since,
     admission::{MeshKey, Token},
@@ -42,6 +42,9 @@ pub(crate) enum Command {
     Tracks(Show),
     /// Draw the relay tree of a track.
     Tree(Tree),
+    /// Watch the mesh live: the tree, peers, tracks, rates, repairs.
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::Args),
     /// Follow what happens: joins, losses, parent changes, repairs.
     #[command(after_help = EVENTS_EXAMPLES)]
     Events(Events),

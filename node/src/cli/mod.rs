@@ -19,6 +19,7 @@ mod show;
 mod signals;
 mod sse;
 mod subscribe;
+mod top;
 mod usage;
 mod wait;
 mod why;
@@ -73,6 +74,7 @@ async fn execute(command: Command) -> Outcome {
         Command::Peers(args) => peers::peers(args).await,
         Command::Tracks(args) => show::tracks(args).await,
         Command::Tree(args) => show::tree(args).await,
+        Command::Top(args) => top::top(args).await,
         Command::Events(args) => show::events(args).await,
         Command::Debug(args) => debug::debug(args).await,
         Command::Doctor(args) => doctor::doctor(args).await,

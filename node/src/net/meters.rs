@@ -18,6 +18,9 @@ use prometheus_client::{
 
 use crate::{mesh::Control, views::Event};
 
+/// Why a repair is needed.
+const CAUSES: [&str; 4] = ["parent_lost", "parent_silent", "parent_gone", "other"];
+
 /// One label.
 pub(crate) type Label = [(&'static str, &'static str); 1];
 type Message = [(&'static str, &'static str); 2];
@@ -47,7 +50,9 @@ impl Meters {
         // 10 µs … 2.6 s; 5 ms … 10 s.
         let turns = Histogram::new(exponential_buckets(1e-5, 4.0, 10));
         let [gaps, attaches] = [(); 2].map(|()| Histogram::new(exponential_buckets(0.005, 2.0, 12)));
-        let (repairs, events) = (Family::default(), Family::default());
+        let (repairs, events) = (Family::<Label, Counter>::default(), Family::default());
+        // So that a first repair is seen as a rise.
+        CAUSES.iter().for_each(|cause| drop(repairs.get_or_create(&[("cause", *cause)])));
         let (messages, bytes, queue) = (Family::default(), Family::default(), Gauge::default());
         let seconds = || Unit::Seconds;
         registry.register_with_unit("loop_turn", "Time of one turn of the main loop", seconds(), turns.clone());
@@ -75,12 +80,7 @@ impl Meters {
     pub(crate) fn on_event(&self, event: &Event) {
         self.events.get_or_create(&[("event", event.kind())]).inc();
         if let Event::Repaired { reason, gap_ms, attach_ms, .. } = event {
-            let cause = match reason.as_str() {
-                "parent_lost" => "parent_lost",
-                "parent_silent" => "parent_silent",
-                "parent_gone" => "parent_gone",
-                _ => "other",
-            };
+            let cause = CAUSES.into_iter().find(|cause| cause == reason).unwrap_or("other");
             self.repairs.get_or_create(&[("cause", cause)]).inc();
             self.gaps.observe(gap_ms / 1e3);
             self.attaches.observe(attach_ms / 1e3);

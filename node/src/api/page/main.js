@@ -7,7 +7,7 @@ import { Tree, nameOf } from './tree.js';
 import { Watch } from './watch.js';
 
 const EVERY_MS = 1000;
-const SOON_MS = 80;
+const SOON_MS = 150;
 const MOVES_TOLD = 8;
 
 const at = (id) => document.getElementById(id);

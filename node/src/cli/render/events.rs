@@ -9,38 +9,38 @@ use crate::{
 /// An event on one line.
 pub(crate) fn event(view: &EventView) -> String {
     let seconds = view.at_ms as f64 / 1000.0;
-    one_line(&format!("{seconds:.3} {}", sentence(&view.event)))
+    one_line(&format!("{seconds:.3} {}", sentence(&view.event, |peer| short(peer).to_owned())))
 }
 
-/// An event as a sentence.
-pub(crate) fn sentence(event: &Event) -> String {
+/// An event in words; `name` says what a peer is called.
+pub(crate) fn sentence(event: &Event, name: impl Fn(&str) -> String) -> String {
     match event {
         Event::PeerJoined { peer_id, label } => match label {
             Some(label) => format!("peer {} ({label}) joined", short(peer_id)),
             None => format!("peer {} joined", short(peer_id)),
         },
-        Event::PeerSuspected { peer_id } => format!("peer {} is suspected of being gone", short(peer_id)),
-        Event::PeerRefuted { peer_id } => format!("peer {} is there after all", short(peer_id)),
-        Event::PeerLost { peer_id } => format!("peer {} is gone", short(peer_id)),
-        Event::PeerLeft { peer_id } => format!("peer {} left", short(peer_id)),
-        Event::LinkUp { peer_id } => format!("link to {} is up", short(peer_id)),
-        Event::LinkDown { peer_id, reason } => format!("link to {} is down: {reason}", short(peer_id)),
+        Event::PeerSuspected { peer_id } => format!("peer {} is suspected of being gone", name(peer_id)),
+        Event::PeerRefuted { peer_id } => format!("peer {} is there after all", name(peer_id)),
+        Event::PeerLost { peer_id } => format!("peer {} is gone", name(peer_id)),
+        Event::PeerLeft { peer_id } => format!("peer {} left", name(peer_id)),
+        Event::LinkUp { peer_id } => format!("link to {} is up", name(peer_id)),
+        Event::LinkDown { peer_id, reason } => format!("link to {} is down: {reason}", name(peer_id)),
         Event::ParentChanged { track, from, to, depth, reason, tries, took_ms } => {
-            let from = from.as_deref().map(|from| format!("from {} ", short(from))).unwrap_or_default();
+            let from = from.as_deref().map(|from| format!("from {} ", name(from))).unwrap_or_default();
             let took = milliseconds(*took_ms);
             let tries = if *tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") };
-            format!("{track}: parent {from}to {} at depth {depth} ({reason}, {tries}, {took})", short(to))
+            format!("{track}: parent {from}to {} at depth {depth} ({reason}, {tries}, {took})", name(to))
         }
-        Event::ParentLost { track, peer_id, reason } => format!("{track}: parent {} is lost: {reason}", short(peer_id)),
+        Event::ParentLost { track, peer_id, reason } => format!("{track}: parent {} is lost: {reason}", name(peer_id)),
         Event::Repaired { track, reason, gap_ms, attach_ms } => {
             let (gap, attach) = (milliseconds(*gap_ms), milliseconds(*attach_ms));
             format!("{track}: repaired, objects flow again after {gap} ({reason}, attached in {attach})")
         }
         Event::Stuck { track, reason } => format!("{track}: no parent: {reason}"),
-        Event::ChildJoined { track, peer_id } => format!("{track}: child {} joined", short(peer_id)),
-        Event::ChildLeft { track, peer_id, reason } => format!("{track}: child {} is gone: {reason}", short(peer_id)),
+        Event::ChildJoined { track, peer_id } => format!("{track}: child {} joined", name(peer_id)),
+        Event::ChildLeft { track, peer_id, reason } => format!("{track}: child {} is gone: {reason}", name(peer_id)),
         Event::OriginChanged { track, origin, epoch } => {
-            format!("{track}: published by {} in epoch {epoch}", short(origin))
+            format!("{track}: published by {} in epoch {epoch}", name(origin))
         }
         Event::Gap { track, from, to } => {
             format!("{track}: {} objects are missing, from id {from}", to.saturating_sub(*from))

@@ -42,7 +42,8 @@ impl Core {
             ("left", count(PeerStatus::Left)),
         ];
         let tracks = self.track_views().tracks.into_iter().filter(|track| track.here.is_some());
-        let tracks = tracks.take(TRACKS_MAX).map(|track| TrackFigures { offload: self.shares(&track), track }).collect();
+        let tracks =
+            tracks.take(TRACKS_MAX).map(|track| TrackFigures { offload: self.shares(&track), track }).collect();
         Figures { status: self.status(), peers, tracks }
     }
 

@@ -174,7 +174,8 @@ impl Core {
                 self.mesh.handle_input(now, mesh::Input::LinkDown { peer });
             }
         }
-        let outbox = control::run(stream, peer, connection, self.host.clone(), self.inbox.clone(), Arc::clone(&self.meters));
+        let outbox =
+            control::run(stream, peer, connection, self.host.clone(), self.inbox.clone(), Arc::clone(&self.meters));
         self.links.insert(peer, LinkHandle { connection, session, outbox, activity });
         self.mesh.handle_input(now, mesh::Input::LinkUp { peer, dialer, bootstrap });
         self.on_streams_link_up(peer);

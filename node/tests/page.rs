@@ -1,0 +1,71 @@
+//! The node's page in a headless Chromium against a real mesh, in which a relay is killed.
+
+#[path = "common/processes.rs"]
+mod processes;
+#[path = "common/webdriver.rs"]
+mod webdriver;
+
+use processes::{Fleet, eventually, has};
+use webdriver::Browser;
+
+/// Everyone in the tree: `[{peer, parent, loose}]`.
+const TREE: &str = "return [...document.querySelectorAll('.node:not(.gone)')].map((node) => ({
+    peer: node.dataset.peer, parent: node.dataset.parent, loose: node.classList.contains('loose') }))";
+const EVENTS: &str = "return document.getElementById('events').textContent";
+
+#[test]
+fn page_shows_the_tree_and_how_it_repairs() {
+    if !has("chromedriver") || !has("chromium") {
+        return;
+    }
+    let mut fleet = Fleet::start(12);
+    let mut browser = Browser::open(1280, 1000);
+    browser.go(&fleet.page());
+    let tree = |browser: &mut Browser| browser.run(TREE).as_array().expect("a list").clone();
+    eventually("all peers in the tree", || (tree(&mut browser).len() == 12).then_some(()));
+    eventually("all peers in the table", || {
+        (browser.run("return document.querySelectorAll('#peers tr').length") == 11).then_some(())
+    });
+    eventually("a rate", || {
+        let rates = browser.run("return document.querySelector('.chart .now').textContent");
+        (rates.as_str()?.ends_with("B/s") && rates != "0 B/s").then_some(())
+    });
+    browser.shoot("page-before");
+
+    let (relay, label) = fleet.kill_relay();
+    eventually("the relay gone from the tree", || {
+        tree(&mut browser).iter().all(|node| node["peer"] != relay.as_str()).then_some(())
+    });
+    browser.shoot("page-during");
+    eventually("all others attached elsewhere", || {
+        let nodes = tree(&mut browser);
+        let well = |node: &serde_json::Value| node["parent"] != relay.as_str() && node["loose"] == false;
+        (nodes.len() == 11 && nodes.iter().all(well)).then_some(())
+    });
+    eventually("the loss in the feed", || {
+        browser.run(EVENTS).as_str()?.contains(&format!("{label} is gone")).then_some(())
+    });
+    browser.shoot("page-after");
+
+    // By keyboard: from the origin to its first child.
+    let keys = "const tree = document.getElementById('svg'); tree.focus();
+        for (const key of ['Home', 'ArrowDown']) tree.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+        return document.getElementById('picked').textContent";
+    let picked = browser.run(keys);
+    assert!(picked.as_str().is_some_and(|text| text.contains("depth 1") && text.contains("n0 → ")), "{picked}");
+
+    // A track of lines is text; it is watched as such.
+    browser.run("document.getElementById('watch').click()");
+    eventually("lines of the track", || {
+        let screen = browser.run("return document.getElementById('screen').textContent");
+        screen.as_str()?.contains("one line of the stream").then_some(())
+    });
+    browser.run("document.getElementById('player-close').click()");
+
+    browser.size(390, 1500);
+    let overflow = browser.run("return document.documentElement.scrollWidth");
+    assert_eq!(overflow, 390, "nothing sticks out on a telephone");
+    browser.shoot("page-narrow");
+    let errors = browser.errors();
+    assert!(errors.is_empty(), "{errors:?}");
+}
