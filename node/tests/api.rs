@@ -80,7 +80,7 @@ async fn views_and_errors_are_enveloped() {
         ("GET /v1/library?x=1", 400, "banyan.error/v1", Some("invalid_argument")),
         ("GET /v1/library/get", 405, "banyan.error/v1", Some("method_not_allowed")),
         ("PUT /v1/library/roots", 405, "banyan.error/v1", Some("method_not_allowed")),
-        ("GET /", 404, "banyan.error/v1", Some("unknown_route")),
+        ("GET /v1", 404, "banyan.error/v1", Some("unknown_route")),
         ("GET /v1/status/", 404, "banyan.error/v1", Some("unknown_route")),
         ("GET /v1/tracks/a", 404, "banyan.error/v1", Some("unknown_route")),
         ("GET /v1/tracks/", 404, "banyan.error/v1", Some("unknown_route")),

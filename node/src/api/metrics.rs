@@ -89,7 +89,9 @@ fn mesh(registry: &mut Registry, figures: &Figures) {
     gauges.gauge("depth", "Distance from the origin", None, |here| here.depth.map(f64::from));
     gauges.gauge("children", "Peers that this node feeds", None, |here| Some(here.children.len() as f64));
     gauges.gauge("subscribers", "Local subscribers", None, |here| Some(here.subscribers as f64));
-    gauges.gauge("ring", "Payload bytes kept to feed from", Some(Unit::Bytes), |here| Some(here.ring_bytes as f64));
+    gauges.gauge("ring", "Bytes kept to feed from, headers included", Some(Unit::Bytes), |here| {
+        Some(here.ring_bytes as f64)
+    });
     gauges.share("offload_intended", "Share of all children that peers other than this origin are to feed", 0);
     gauges.share("offload_measured", "Share of all forwarded bytes that peers other than this origin forwarded", 1);
     gauges.counter("received_objects", "Objects received or published", None, |here| here.objects);

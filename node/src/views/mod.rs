@@ -155,7 +155,7 @@ pub struct TrackHere {
     pub ring_oldest: u64,
     /// The object id that comes next.
     pub ring_next: u64,
-    /// Payload bytes in the ring.
+    /// Bytes in the ring, the headers of chunks included.
     pub ring_bytes: u64,
     /// Objects received or published since the start.
     pub objects: u64,

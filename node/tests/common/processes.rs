@@ -43,7 +43,7 @@ impl Fleet {
         // Until the publisher is gone.
         thread::spawn(move || {
             while writeln!(lines, "one line of the stream").is_ok() {
-                thread::sleep(Duration::from_millis(50));
+                thread::park_timeout(Duration::from_millis(50));
             }
         });
         fleet.others.push(publisher.expect("it runs"));
@@ -124,7 +124,7 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
             return found;
         }
         assert!(Instant::now() < deadline, "in vain: {what}");
-        thread::sleep(Duration::from_millis(50));
+        thread::park_timeout(Duration::from_millis(50));
     }
 }
 

@@ -242,7 +242,7 @@ fn trouble_is_shown_until_the_node_answers() {
 fn reader_of_old_events_is_not_pushed_on() {
     let now = Instant::now();
     let mut app = started(now);
-    let mut lose = |app: &mut App, name: &str| {
+    let lose = |app: &mut App, name: &str| {
         let event = EventView { seq: 0, at_ms: 0, event: Event::PeerLost { peer_id: id(name) } };
         app.handle(now, Input::Event(event));
     };
