@@ -9,11 +9,16 @@ use crate::{
 /// An event on one line.
 pub(crate) fn event(view: &EventView) -> String {
     let seconds = view.at_ms as f64 / 1000.0;
-    one_line(&format!("{seconds:.3} {}", sentence(&view.event, |peer| short(peer).to_owned())))
+    one_line(&format!("{seconds:.3} {}", sentence(&view.event)))
 }
 
-/// An event in words; `name` says what a peer is called.
-pub(crate) fn sentence(event: &Event, name: impl Fn(&str) -> String) -> String {
+/// An event as a sentence.
+pub(crate) fn sentence(event: &Event) -> String {
+    sentence_with(event, |peer| short(peer).to_owned())
+}
+
+/// The same; `name` says what a peer is called.
+pub(crate) fn sentence_with(event: &Event, name: impl Fn(&str) -> String) -> String {
     match event {
         Event::PeerJoined { peer_id, label } => match label {
             Some(label) => format!("peer {} ({label}) joined", short(peer_id)),

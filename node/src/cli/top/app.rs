@@ -12,7 +12,7 @@ use super::{
     tree::{Row, name, rows},
 };
 use crate::{
-    cli::render::{events::sentence, short},
+    cli::render::{events::sentence_with, short},
     views::{EventView, OffloadView, Peer, Peers, Status, Track, Tracks, TreeNode, TreeView},
 };
 
@@ -251,7 +251,7 @@ impl App {
             "parent_lost" | "peer_lost" | "stuck" | "gap" | "missed" => Kind::Bad,
             _ => Kind::Plain,
         };
-        let text = sentence(&event.event, |peer| self.name_of(peer).to_owned());
+        let text = sentence_with(&event.event, |peer| self.name_of(peer).to_owned());
         self.tell(Told { at: now, kind, text });
     }
 
