@@ -6,12 +6,31 @@ mod processes;
 mod webdriver;
 
 use processes::{Fleet, eventually, has};
-use webdriver::Browser;
+use webdriver::{Browser, decoded};
 
 /// Everyone in the tree: `[{peer, parent, loose}]`.
 const TREE: &str = "return [...document.querySelectorAll('.node:not(.gone)')].map((node) => ({
     peer: node.dataset.peer, parent: node.dataset.parent, loose: node.classList.contains('loose') }))";
 const EVENTS: &str = "return document.getElementById('events').textContent";
+
+/// Two seconds of a fragmented MP4, in base 64.
+const RECORD: &str = "return new Promise((done) => {
+    const canvas = document.createElement('canvas');
+    const pen = canvas.getContext('2d');
+    let count = 0;
+    const drawing = setInterval(() => pen.fillText(`${count += 1}`, 9 * (count % 30), 9 * (count % 17)), 40);
+    const recorder = new MediaRecorder(canvas.captureStream(25), { mimeType: 'video/mp4;codecs=vp9' });
+    const parts = [];
+    recorder.ondataavailable = ({ data }) => parts.push(data);
+    recorder.onstop = () => {
+        clearInterval(drawing);
+        const reader = new FileReader();
+        reader.onload = () => done(reader.result.split(',')[1]);
+        reader.readAsDataURL(new Blob(parts));
+    };
+    recorder.start(500);
+    setTimeout(() => recorder.stop(), 2000);
+})";
 
 #[test]
 fn page_shows_the_tree_and_how_it_repairs() {
@@ -59,6 +78,23 @@ fn page_shows_the_tree_and_how_it_repairs() {
     eventually("lines of the track", || {
         let screen = browser.run("return document.getElementById('screen').textContent");
         screen.as_str()?.contains("one line of the stream").then_some(())
+    });
+    browser.run("document.getElementById('player-close').click()");
+
+    let video = browser.run(RECORD);
+    fleet.publish("video", &decoded(video.as_str().expect("base 64")));
+    eventually("the video among the tracks", || {
+        browser.run("return Boolean(document.querySelector('[data-track=video]'))").as_bool()?.then_some(())
+    });
+    browser.run("document.querySelector('[data-track=video]').click()");
+    eventually("the video can be watched", || {
+        browser
+            .run("const watch = document.getElementById('watch'); watch.click(); return !watch.disabled")
+            .as_bool()?
+            .then_some(())
+    });
+    eventually("the video plays", || {
+        browser.run("return (document.querySelector('video')?.currentTime ?? 0) > 0.5").as_bool()?.then_some(())
     });
     browser.run("document.getElementById('player-close').click()");
 

@@ -55,6 +55,14 @@ impl Fleet {
         fleet
     }
 
+    /// Publishes a track on node 0 until `content` is through.
+    pub(crate) fn publish(&self, track: &str, content: &[u8]) {
+        let mut publisher =
+            self.command(0, &format!("publish {track}")).stdin(Stdio::piped()).spawn().expect("it runs");
+        publisher.stdin.take().expect("it is piped").write_all(content).expect("it is taken");
+        assert!(publisher.wait().expect("it ends").success());
+    }
+
     fn run(&mut self, rest: &str) {
         let at = self.nodes.len();
         let line = format!("run --no-mdns --label n{at} --listen /ip4/127.0.0.1/tcp/0 --capacity 2 --log off {rest}");

@@ -111,7 +111,7 @@ impl Drop for Browser {
 }
 
 /// Undoes base 64.
-fn decoded(text: &str) -> Vec<u8> {
+pub(crate) fn decoded(text: &str) -> Vec<u8> {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digit = |byte: &u8| alphabet.iter().position(|known| known == byte);
     let digits: Vec<usize> = text.as_bytes().iter().filter_map(digit).collect();

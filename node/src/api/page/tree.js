@@ -95,11 +95,11 @@ export function layout(nodes, origin, width, height) {
   const names = [];
   for (let at = 0; at <= depth && order.length; at += 1) names.push({ y: PAD.top + at * gap, text: at === 0 ? 'origin' : `${at}` });
   if (loose.length) names.push({ y: PAD.top + (order.length ? depth + 1 : 0) * gap, text: 'none', loose: true });
-  return { places, radius, names, labelled: labelled(places, byId), depth, loose: loose.length };
+  return { places, radius, names, labelled: labelled(places, byId, rows > 1), depth, loose: loose.length };
 }
 
-/** Whose names fit: of each line of peers all or, where leaves are too many, its relays, or none. */
-function labelled(places, byId) {
+/** Whose names fit: of each line of peers all or, where leaves are too many or stand in rows, its relays, or none. */
+function labelled(places, byId, inRows) {
   const lines = new Map();
   for (const [id, at] of places) {
     const key = Math.round(at.y);
@@ -114,7 +114,7 @@ function labelled(places, byId) {
     const line = lines.get(y).sort((a, b) => a.x - b.x);
     const crowded = index + 1 < ys.length && ys[index + 1] - y < 20;
     const relays = line.filter((one) => !one.leaf);
-    const fitting = !crowded && fits(line) ? line : fits(relays) && relays.length && !crowded ? relays : [];
+    const fitting = !crowded && !inRows && fits(line) ? line : fits(relays) && relays.length && !crowded ? relays : [];
     for (const { id } of fitting) shown.add(id);
   });
   return shown;
@@ -126,11 +126,20 @@ const svg = (name, attributes = {}) => {
   return made;
 };
 
+// Only what differs is written: every write costs the browser a look at the style.
+const set = (element, name, value) => {
+  if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
+};
+const write = (element, text) => {
+  if (element.textContent !== text) element.textContent = text;
+};
+
 export class Tree {
   constructor(canvas, picked) {
     this.canvas = canvas;
     this.details = picked;
     this.items = new Map();
+    this.onPath = new Set();
     this.levels = svg('g');
     this.edges = svg('g');
     this.nodes = svg('g');
@@ -138,7 +147,7 @@ export class Tree {
     this.still = matchMedia('(prefers-reduced-motion: reduce)');
     this.moving = false;
     this.view = null;
-    new ResizeObserver(() => this.view && this.settle()).observe(canvas);
+    new ResizeObserver(() => this.view && this.settle(true)).observe(canvas);
     canvas.addEventListener('keydown', (event) => this.onKey(event));
     canvas.addEventListener('click', (event) => this.pick(event.target.closest('.node')?.dataset.peer ?? null));
   }
@@ -217,6 +226,7 @@ export class Tree {
       name.textContent = text;
       return [svg('line', { class: 'level', x1: PAD.left, x2: width - 8, y1: y, y2: y }), name];
     }));
+    this.onPath = this.path;
     for (const [id, item] of this.items) {
       const place = this.plan.places.get(id);
       [item.tx, item.ty, item.leaf, item.loose] = [place.x, place.y, place.leaf, Boolean(place.loose)];
@@ -239,22 +249,22 @@ export class Tree {
   dress(item) {
     const { node, group } = item;
     const big = node.role === 'origin' ? 3 : item.leaf ? 0 : 1.2;
-    item.circle.setAttribute('r', this.plan.radius + big);
-    item.halo.setAttribute('r', this.plan.radius + big + 3);
+    set(item.circle, 'r', this.plan.radius + big);
+    set(item.halo, 'r', this.plan.radius + big + 3);
     const classes = ['node', node.attached ? node.role : 'loose'];
     if (node.peer_id === this.self) classes.push('self');
     if (item.moved) classes.push('moved');
     if (this.chosen === node.peer_id) classes.push('picked');
-    group.setAttribute('class', classes.join(' '));
-    group.dataset.parent = node.parent ?? '';
+    set(group, 'class', classes.join(' '));
+    set(group, 'data-parent', node.parent ?? '');
     const above = !item.leaf && node.role !== 'origin';
     const shown = this.plan.labelled.has(node.peer_id) || this.chosen === node.peer_id;
     const name = nameOf(node);
-    item.text.textContent = shown ? (name.length > 18 ? `${name.slice(0, 17)}…` : name) : '';
-    item.text.setAttribute('y', above || node.role === 'origin' ? -(this.plan.radius + big + 5) : this.plan.radius + big + 13);
-    group.lastChild.textContent = `${name} · ${node.role}${node.depth === null ? '' : ` · depth ${node.depth}`} · ${node.children}/${node.capacity}`;
-    const path = this.path.has(node.peer_id) ? ' path' : '';
-    item.edge.setAttribute('class', `edge${node.attached ? '' : ' loose'}${item.moved ? ' moved' : ''}${path}`);
+    write(item.text, shown ? (name.length > 18 ? `${name.slice(0, 17)}…` : name) : '');
+    set(item.text, 'y', above || node.role === 'origin' ? -(this.plan.radius + big + 5) : this.plan.radius + big + 13);
+    write(group.lastChild, `${name} · ${node.role}${node.depth === null ? '' : ` · depth ${node.depth}`} · ${node.children}/${node.capacity}`);
+    const path = this.onPath.has(node.peer_id) ? ' path' : '';
+    set(item.edge, 'class', `edge${node.attached ? '' : ' loose'}${item.moved ? ' moved' : ''}${path}`);
   }
 
   frame(now) {
@@ -293,6 +303,7 @@ export class Tree {
 
   pick(id) {
     this.chosen = id;
+    this.onPath = this.path;
     if (this.plan) for (const item of this.items.values()) this.dress(item);
     this.describe();
   }

@@ -80,6 +80,13 @@ export function codecs(moov) {
   return found.join(',');
 }
 
+/** The codecs that the beginning of a WebM names. */
+export function webmCodecs(head) {
+  const names = { V_VP8: 'vp8', V_VP9: 'vp9', V_AV1: 'av01.0.08M.08', A_OPUS: 'opus', A_VORBIS: 'vorbis' };
+  const text = ascii(head.subarray(0, 4096), 0, 4096);
+  return Object.keys(names).filter((name) => text.includes(name)).map((name) => names[name]).join(',');
+}
+
 /** Cuts a stream of MP4 into what a media source takes: first the beginning, then whole fragments. */
 class Fragments {
   constructor() {
@@ -258,7 +265,7 @@ export class Watch {
       return async (object) => {
         if (begun) return player.append(object.slice());
         begun = true;
-        return player.begin('video/webm; codecs="vp8,opus"', object.slice());
+        return player.begin(`video/webm; codecs="${webmCodecs(object)}"`, object.slice());
       };
     }
     const fragments = new Fragments();
