@@ -116,6 +116,7 @@ async fn port_shows_and_changes_nothing_e3() {
         ("GET /metrics", format!("{own}sec-fetch-site: cross-site\r\n"), (403, "foreign_origin")),
         ("PUT /v1/tracks/a/publish", format!("{own}content-length: 0\r\n"), (405, "read_only")),
         ("POST /v1/library/get", format!("{own}content-length: 0\r\n"), (405, "read_only")),
+        ("GET /v1/log/lines", own.clone(), (403, "socket_only")),
         ("GET /nothing", own.clone(), (404, "unknown_route")),
         ("GET /readyz?min_peers=x", own.clone(), (400, "invalid_argument")),
         ("GET /livez?x=1", own.clone(), (400, "invalid_argument")),

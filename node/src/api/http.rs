@@ -2,7 +2,8 @@
 //!
 //! Anybody who reaches the port may read, and a browser reaches it on behalf of every page that its user
 //! visits. So a request must name this machine as its host by an address or as `localhost` (a foreign
-//! name that resolves to it is an attack), must not come from another site's script, and changes nothing.
+//! name that resolves to it is an attack), must not come from another site's script, and changes nothing. What
+//! only the node's own user should read, its log for example, stays with the unix socket.
 
 use std::{
     io,
@@ -11,8 +12,8 @@ use std::{
 
 use axum::{
     Router,
-    extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, uri::Authority},
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, uri::Authority},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -74,8 +75,8 @@ impl Door for Http {
     }
 }
 
-async fn guarded(bound: IpAddr, request: Request, next: Next) -> Response {
-    let mut response = match check(bound, request.method(), request.headers()) {
+async fn guarded(bound: IpAddr, request: Request<Body>, next: Next) -> Response {
+    let mut response = match check(bound, &request) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     };
@@ -91,7 +92,8 @@ async fn guarded(bound: IpAddr, request: Request, next: Next) -> Response {
 }
 
 /// Whether a request may be answered.
-fn check(bound: IpAddr, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
+fn check<T>(bound: IpAddr, request: &Request<T>) -> Result<(), ApiError> {
+    let headers = request.headers();
     let host = only(headers, &header::HOST).filter(|host| is_ours(bound, host)).ok_or_else(foreign_host)?;
     if let Some(origin) = headers.get(header::ORIGIN)
         && origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")) != Some(host)
@@ -105,10 +107,21 @@ fn check(bound: IpAddr, method: &Method, headers: &HeaderMap) -> Result<(), ApiE
     {
         return Err(foreign_origin());
     }
-    if !matches!(*method, Method::GET | Method::HEAD) {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(read_only());
     }
-    Ok(())
+    if is_open(request.uri().path()) { Ok(()) } else { Err(socket_only()) }
+}
+
+/// Whether everybody in reach may see a route. New ones of the API are closed until they are named here.
+fn is_open(path: &str) -> bool {
+    let Some(path) = path.strip_prefix("/v1/") else { return true };
+    match path.split_once('/') {
+        None => matches!(path, "status" | "peers" | "tracks" | "events" | "repairs" | "library"),
+        // One peer, but no round trips to it.
+        Some(("peers", peer)) => !peer.contains('/'),
+        Some((first, _)) => matches!(first, "tracks" | "why" | "library"),
+    }
 }
 
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -144,6 +157,12 @@ fn read_only() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "read_only", message, hint)
 }
 
+fn socket_only() -> ApiError {
+    let message = "over TCP the node does not show this";
+    let hint = "use the unix socket: `banyan …` or `curl --unix-socket`";
+    ApiError::new(StatusCode::FORBIDDEN, "socket_only", message, hint)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -153,12 +172,12 @@ mod tests {
     const LOOPBACK: &str = "127.0.0.1";
 
     fn checked(bound: &str, method: Method, lines: &[(&str, &str)]) -> Result<(), String> {
-        let mut headers = HeaderMap::new();
+        let mut request = Request::builder().method(method).uri("/v1/status");
         for (name, value) in lines {
-            let name: HeaderName = name.parse().expect("it is a name");
-            headers.append(name, value.parse().expect("it is a value"));
+            request = request.header(*name, *value);
         }
-        check(bound.parse().expect("an address"), &method, &headers).map_err(|error| error.view.code)
+        let request = request.body(()).expect("it is a request");
+        check(bound.parse().expect("an address"), &request).map_err(|error| error.view.code)
     }
 
     fn host(bound: &str, host: &str) -> Result<(), String> {
@@ -204,6 +223,18 @@ mod tests {
             assert_eq!(checked(LOOPBACK, method, &[("host", "localhost")]), Err("read_only".to_owned()));
         }
         assert_eq!(checked(LOOPBACK, Method::HEAD, &[("host", "localhost")]), Ok(()));
+    }
+
+    #[test]
+    fn log_keys_and_round_trips_stay_with_the_socket_e3() {
+        for path in ["/", "/metrics", "/v1/peers/n1", "/v1/tracks/a/b/subscribe", "/v1/why/a/b", "/v1/library/jobs"] {
+            assert!(is_open(path), "{path}");
+        }
+        for path in
+            ["/v1/log/lines", "/v1/keys", "/v1/peers/n1/ping", "/v1/doctor", "/v1/config", "/v1/peers/n1/", "/v1/"]
+        {
+            assert!(!is_open(path), "{path}");
+        }
     }
 
     proptest! {

@@ -44,3 +44,18 @@ fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
     ];
     (headers, text)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn page_follows_every_kind_of_event() {
+        let views = include_str!("../views/mod.rs");
+        let kinds = views.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.split_once("{ .. } => \""));
+        let kinds: Vec<&str> = kinds.filter_map(|(_, kind)| kind.strip_suffix("\",")).collect();
+        assert!(kinds.len() >= 19, "{kinds:?}");
+        for kind in kinds {
+            assert!(include_str!("page/node.js").contains(&format!("'{kind}'")), "node.js does not listen for {kind}");
+            assert!(include_str!("page/panes.js").contains(&format!("{kind}: ")), "panes.js has no words for {kind}");
+        }
+    }
+}
