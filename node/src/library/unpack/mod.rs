@@ -16,7 +16,7 @@ mod tests;
 use std::io;
 
 pub use archives::Archives;
-pub use sink::Sink;
+pub use sink::{Sink, Target};
 pub use source::{ReadSeek, Source, SourceFile};
 
 use super::{

@@ -29,15 +29,28 @@ pub struct Sink<'a> {
 }
 
 /// The operations of a store that a sink needs.
-pub(super) trait Target {
+pub trait Target {
+    /// Makes a folder and those above it, if they are not there.
+    ///
+    /// # Errors
+    /// The disk fails.
     fn create_dirs(&mut self, path: &str) -> Result<(), StoreError>;
     /// Makes a file; what is written goes there.
+    ///
+    /// # Errors
+    /// The disk fails, or it is there.
     fn create(&mut self, path: &str, executable: bool) -> Result<(), StoreError>;
+    /// Writes to the file made last.
+    ///
+    /// # Errors
+    /// The disk fails.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StoreError>;
 }
 
 impl<'a> Sink<'a> {
-    pub(super) fn new(target: &'a mut dyn Target, limits: Limits, packed: u64, cancel: &'a Cancel) -> Self {
+    /// A sink for a package of `packed` bytes.
+    #[must_use]
+    pub fn new(target: &'a mut dyn Target, limits: Limits, packed: u64, cancel: &'a Cancel) -> Self {
         let by_ratio = packed.saturating_mul(limits.ratio_max).saturating_add(RATIO_FREE_BYTES);
         let bytes_max = limits.bytes_max.min(by_ratio);
         Self { target, limits, room: bytes_max, bytes_max, files: BTreeSet::new(), entries: 0, path_bytes: 0, cancel }
