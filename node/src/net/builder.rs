@@ -171,11 +171,7 @@ impl Builder {
     /// # Errors
     /// [`BuildError`]: nothing is left running.
     pub async fn start(self) -> Result<Node, BuildError> {
-        let mut bootstraps = self.bootstrap.clone();
-        if let Some(path) = &self.data_dir {
-            bootstraps.extend(keys::load_bootstraps(path)?);
-        }
-        let bootstraps = addresses(&bootstraps, host::parse_address)?;
+        let mut bootstraps = addresses(&self.bootstrap, host::parse_address)?;
         let listen = if self.listen.is_empty() {
             addresses(&DEFAULT_LISTEN.map(str::to_owned), host::parse_listen_address)?
         } else {
@@ -188,6 +184,9 @@ impl Builder {
                 (None, Identity::ephemeral().map_err(failed)?)
             }
         };
+        if let Some(path) = &self.data_dir {
+            bootstraps.extend(addresses(&keys::load_bootstraps(path)?, host::parse_address)?);
+        }
         let keys = Ed25519Keys::from_seed(&identity.seed);
         let me = LocalPeer { peer: keys.peer_id(), incarnation: identity.incarnation };
         let hello = Hello {

@@ -56,7 +56,8 @@ fn drive_mesh(input: &mut Unstructured<'_>) -> Result<()> {
     let mut config = mesh::Config::new(name);
     config.capacity = Some(2);
     let mut mesh = Mesh::new(me, config, Arc::new(AnyKeys), fastrand::Rng::with_seed(1), now);
-    loop {
+    // An input at its end yields zeros for ever.
+    while !input.is_empty() {
         let from = peer(input.int_in_range(1..=6)?);
         let track = tracks()[usize::from(bool::arbitrary(input)?)].clone();
         match input.int_in_range(0..=15u8)? {
@@ -90,6 +91,7 @@ fn drive_mesh(input: &mut Unstructured<'_>) -> Result<()> {
         }
         mesh.trees().for_each(|(_, tree)| tree.assert_invariants());
     }
+    Ok(())
 }
 
 /// All typed streams with a peer that sends anything.
@@ -100,7 +102,8 @@ pub fn streams(data: &[u8]) {
 fn drive_streams(input: &mut Unstructured<'_>) -> Result<()> {
     let mut now = Instant::now();
     let (mut link, mut buffer, mut keys) = (Link::default(), BytesMut::new(), BTreeMap::new());
-    loop {
+    // An input at its end yields zeros for ever.
+    while !input.is_empty() {
         let id = StreamId(input.int_in_range(0..=3)?);
         let key = keys.get(&id).copied();
         match input.int_in_range(0..=9u8)? {
@@ -160,6 +163,7 @@ fn drive_streams(input: &mut Unstructured<'_>) -> Result<()> {
             assert!(events < 100_000, "an input has a bounded echo");
         }
     }
+    Ok(())
 }
 
 /// The queue of what is owed to peers that ask and cancel anything.
@@ -175,7 +179,8 @@ fn drive_serve(input: &mut Unstructured<'_>) -> Result<()> {
     let file = FileEntry::new(PackagePath::new("file").expect("a path"), 0o644, hashes);
     let Ok(manifest) = Manifest::new(vec![file]).map(Arc::new) else { return Ok(()) };
     let mut serve = Serve::new(serve::Config::default());
-    loop {
+    // An input at its end yields zeros for ever.
+    while !input.is_empty() {
         let (from, id) = (peer(input.int_in_range(1..=4)?), RequestId(input.int_in_range(0..=20)?));
         match input.int_in_range(0..=4u8)? {
             0 | 1 => {
@@ -196,4 +201,5 @@ fn drive_serve(input: &mut Unstructured<'_>) -> Result<()> {
         let owed: u64 = (1..=4).map(|number| serve.queued_bytes(&peer(number)).0).sum();
         assert_eq!(owed, serve.queued_bytes(&from).1, "what is owed in all is owed to somebody");
     }
+    Ok(())
 }

@@ -135,9 +135,9 @@ fn header_path(header: &[u8; BLOCK_BYTES]) -> Option<String> {
 /// Octal digits, or for large numbers binary with the highest bit set.
 fn number(field: &[u8]) -> Option<u64> {
     if field[0] & 0x80 != 0 {
-        let (high, low) = field.split_at(field.len() - 8);
-        let is_small = high[0] == 0x80 && high[1..].iter().all(|byte| *byte == 0);
-        return if is_small && field.len() > 8 { Some(u64::from_be_bytes(low.try_into().ok()?)) } else { None };
+        let (high, low) = field.split_last_chunk::<8>()?;
+        let is_small = *high.first()? == 0x80 && high[1..].iter().all(|byte| *byte == 0);
+        return is_small.then_some(u64::from_be_bytes(*low));
     }
     let digits = std::str::from_utf8(field).ok()?.trim_matches([' ', '\0']);
     if digits.is_empty() { Some(0) } else { u64::from_str_radix(digits, 8).ok() }

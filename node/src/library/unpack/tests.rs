@@ -179,6 +179,22 @@ fn colliding_and_doubled_names_are_refused_d9() {
 }
 
 #[test]
+fn a_binary_number_in_a_short_field_is_an_error_d9() {
+    for (place, is_good) in [(148, false), (100, true)] {
+        let mut block = *header(b"name", 0, ::tar::EntryType::Regular).as_bytes();
+        block[place..place + 8].copy_from_slice(&[0x80, 0, 0, 0, 0, 0, 0, 1]);
+        if is_good {
+            // A mode of no meaning makes no program.
+            block[148..156].fill(b' ');
+            let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+            block[148..156].copy_from_slice(format!("{sum:07o}\0").as_bytes());
+        }
+        let archive = compress_to_vec(&block[..], CompressionLevel::Fastest);
+        assert_eq!(unpacked("a.tar.zst", &archive).is_ok(), is_good, "{place}");
+    }
+}
+
+#[test]
 fn damaged_archives_are_errors_and_never_panic_d9() {
     let zip = one_in_zip("a/b", &b"some content ".repeat(40));
     let tar = one_in_tar(b"a/b", ::tar::EntryType::Regular);
