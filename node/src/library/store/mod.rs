@@ -20,10 +20,10 @@ pub(crate) mod sim;
 
 use std::io;
 
-pub(crate) use ops::parent;
 pub use ops::{
     ReadAt, TREE_DEPTH_MAX, create_dirs, path_of, read_all, remove_tree, replace_file, sync_dirs, sync_tree, write_new,
 };
+pub(crate) use ops::{SYNC_BATCH, parent};
 
 /// Longest path, in bytes.
 pub const PATH_BYTES_MAX: usize = 8192;
@@ -204,6 +204,17 @@ pub trait Store {
     /// # Errors
     /// The disk fails.
     fn sync_dir(&self, path: &str) -> Result<(), StoreError>;
+
+    /// Makes many files and folders durable, in any order: what [`Store::sync`] and [`Store::sync_dir`] do to each.
+    ///
+    /// # Errors
+    /// One is not there, or the disk fails. It is unknown then which are durable.
+    fn sync_all(&self, paths: &[(String, Kind)]) -> Result<(), StoreError> {
+        paths.iter().try_for_each(|(path, kind)| match kind {
+            Kind::Dir => self.sync_dir(path),
+            Kind::File | Kind::Other => self.sync(&self.open(path, Access::Read)?),
+        })
+    }
 
     /// Renames a file or folder. A file replaces a file; else the new name must be free.
     ///

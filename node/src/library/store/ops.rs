@@ -7,6 +7,8 @@ use std::{
 
 use super::{Access, Kind, Store, StoreError};
 
+/// Paths that are made durable at once.
+pub(crate) const SYNC_BATCH: usize = 4096;
 /// Deepest nesting of folders that is walked.
 pub const TREE_DEPTH_MAX: usize = 256;
 
@@ -36,8 +38,7 @@ pub fn create_dirs<S: Store>(store: &S, path: &str) -> Result<(), StoreError> {
     }
 }
 
-/// Makes the names of folders durable: all of `dirs`, and the folders above them up to `top`, the
-/// deepest first.
+/// Makes the names of folders durable: all of `dirs`, and the folders above them up to `top`.
 ///
 /// # Errors
 /// The disk fails.
@@ -54,7 +55,8 @@ pub fn sync_dirs<'a, S: Store>(
         }
     }
     // A folder sorts before what is in it.
-    all.into_iter().rev().try_for_each(|dir| store.sync_dir(dir))
+    let all: Vec<(String, Kind)> = all.into_iter().rev().map(|dir| (dir.to_owned(), Kind::Dir)).collect();
+    store.sync_all(&all)
 }
 
 /// Makes a folder durable with all that it holds, but not its own name.
@@ -62,11 +64,15 @@ pub fn sync_dirs<'a, S: Store>(
 /// # Errors
 /// The disk fails, or something in it is neither file nor folder.
 pub fn sync_tree<S: Store>(store: &S, dir: &str) -> Result<(), StoreError> {
-    walk(store, dir, &mut |path, kind| match kind {
-        Kind::File => store.sync(&store.open(path, Access::Read)?),
-        Kind::Dir => store.sync_dir(path),
-        Kind::Other => Err(StoreError::WrongKind(path.to_owned(), "file")),
-    })
+    let mut batch = Vec::new();
+    walk(store, dir, &mut |path, kind| {
+        if kind == Kind::Other {
+            return Err(StoreError::WrongKind(path.to_owned(), "file"));
+        }
+        batch.push((path.to_owned(), kind));
+        if batch.len() == SYNC_BATCH { store.sync_all(&std::mem::take(&mut batch)) } else { Ok(()) }
+    })?;
+    store.sync_all(&batch)
 }
 
 /// Removes a file, or a folder with all that it holds. Nothing happens if it is not there. Symbolic

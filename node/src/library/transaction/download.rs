@@ -12,7 +12,8 @@ use crate::library::{
     piece::{self, Piece},
     sentinel::SENTINEL_BYTES_MAX,
     store::{
-        Access, Kind, Store, create_dirs, parent, path_of, read_all, remove_tree, replace_file, sync_dirs, write_new,
+        Access, Kind, SYNC_BATCH, Store, create_dirs, parent, path_of, read_all, remove_tree, replace_file, sync_dirs,
+        write_new,
     },
     unpack::{Limits, Unpacker},
 };
@@ -36,6 +37,8 @@ pub struct Download<S: Store> {
     /// Files not synced since the download was opened, with those just written.
     unsynced: BTreeSet<usize>,
     journal: Option<(S::File, u64)>,
+    /// The file that was written last.
+    open: Option<(usize, S::File)>,
     checkpoint: Checkpoint,
     broken: bool,
 }
@@ -75,6 +78,7 @@ impl<S: Store> Library<S> {
             written: BTreeSet::new(),
             unsynced: (0..files).collect(),
             journal: None,
+            open: None,
             checkpoint: Checkpoint::new(),
             broken: false,
         };
@@ -146,11 +150,13 @@ impl<S: Store> Download<S> {
             return Ok(false);
         }
         let at = self.manifest.locate(piece).expect("a piece that was verified has a place");
-        let store = self.store();
-        let file = store.open(&self.staged(at.file), Access::Write)?;
+        if self.open.as_ref().is_none_or(|(file, _)| *file != at.file) {
+            self.open = Some((at.file, self.store().open(&self.staged(at.file), Access::Write)?));
+        }
         // Before it is written: what fails may have been written in part.
         self.unsynced.insert(at.file);
-        self.store().write_at(&file, at.offset, bytes)?;
+        let (_, file) = self.open.as_ref().expect("it was opened");
+        self.claim.library.store.write_at(file, at.offset, bytes)?;
         self.written.insert(at.file);
         self.unsaved.insert(piece);
         self.have.insert(piece);
@@ -311,10 +317,13 @@ impl<S: Store> Download<S> {
     }
 
     fn sync_files(&mut self, files: &BTreeSet<usize>) -> Result<(), TransactionError> {
-        for file in files {
-            let open = self.store().open(&self.staged(*file), Access::Read)?;
-            self.store().sync(&open)?;
-            self.unsynced.remove(file);
+        let files: Vec<usize> = files.iter().copied().collect();
+        for batch in files.chunks(SYNC_BATCH) {
+            let paths: Vec<_> = batch.iter().map(|file| (self.staged(*file), Kind::File)).collect();
+            self.store().sync_all(&paths)?;
+            for file in batch {
+                self.unsynced.remove(file);
+            }
         }
         Ok(())
     }

@@ -7,7 +7,10 @@ use std::{
     fs::File,
     io,
     os::{fd::OwnedFd, unix::fs::FileExt},
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 
 use rustix::{
@@ -33,6 +36,9 @@ pub struct FsFile {
     file: File,
     path: String,
 }
+
+/// Files that are made durable at a time.
+const SYNC_THREADS: usize = 16;
 
 const DIR_FLAGS: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -187,6 +193,28 @@ impl Store for FsStore {
     fn sync_dir(&self, path: &str) -> Result<(), StoreError> {
         let dir = File::from(self.dir(path, &parts(path)?)?);
         dir.sync_all().map_err(|error| StoreError::from_io(path, error))
+    }
+
+    /// The disk writes its journal once for many that wait at the same time.
+    fn sync_all(&self, paths: &[(String, Kind)]) -> Result<(), StoreError> {
+        let each = |path: &str, kind| match kind {
+            Kind::Dir => self.sync_dir(path),
+            Kind::File | Kind::Other => self.sync(&self.open(path, Access::Read)?),
+        };
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some((path, kind)) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+                each(path, *kind)?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let helpers = SYNC_THREADS.min(paths.len() / 4).saturating_sub(1);
+            let helpers: Vec<_> = (0..helpers).map(|_| scope.spawn(work)).collect();
+            let own = work();
+            let others = helpers.into_iter().map(|helper| helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            others.fold(own, Result::and)
+        })
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
