@@ -2,6 +2,7 @@
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 
+use icu_normalizer::DecomposingNormalizerBorrowed;
 use serde::{Deserialize, Serialize};
 
 /// Longest path, in bytes.
@@ -132,11 +133,13 @@ fn is_device(part: &str) -> bool {
 
 /// Two paths that some systems cannot hold beside each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("paths {0} and {1} are one on systems that ignore case, or one is a folder of the other")]
+#[error(
+    "paths {0} and {1} are one on systems that ignore case or how accents are written, or one is a folder of the other"
+)]
 pub struct Collision(pub PackagePath, pub PackagePath);
 
 /// Checks that these paths of files can lie in one folder: none twice, none a folder of another, and no two
-/// parts that differ in case alone, neither of files nor of folders.
+/// parts that differ in case alone or in how a character is composed (NFC, NFD), neither of files nor of folders.
 ///
 /// # Errors
 /// [`Collision`] with the first two that cannot.
@@ -166,9 +169,16 @@ fn by_parts(a: &str, b: &str) -> Ordering {
     a.split('/').cmp(b.split('/'))
 }
 
-/// Without case, as far as systems ignore it.
+/// Without case and composition, as far as systems ignore them.
 fn fold(text: &str) -> String {
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let normalizer = DecomposingNormalizerBorrowed::new_nfd();
+    let folded: String =
+        normalizer.normalize(text).chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    // Cases may come apart differently.
+    normalizer.normalize(&folded).into_owned()
 }
 
 impl fmt::Display for PackagePath {
@@ -282,6 +292,9 @@ mod tests {
         assert!(collide(&["x", "x/y"]));
         assert!(collide(&["x", "x-y", "X/y"]));
         assert!(collide(&["straße", "STRASSE"]));
+        // Composed and decomposed, as macOS and others write it.
+        assert!(collide(&["caf\u{e9}", "cafe\u{301}"]) && collide(&["\u{c9}/a", "e\u{301}/b"]));
+        assert!(collide(&["\u{ac00}", "\u{1100}\u{1161}"]) && !collide(&["caf\u{e9}", "cafe"]));
         assert!(!collide(&["x", "x-y", "xy", "y/x", "y/y/x", "z/X"]));
         assert!(!collide(&[]));
     }
