@@ -56,6 +56,8 @@ struct Held {
     catalog: Option<(LibraryDigest, Arc<Catalog>)>,
     /// The announced one is refused: it is not asked for again.
     refused: bool,
+    /// There was no room for the announced one: it is asked for again when another is gone or smaller.
+    full: bool,
 }
 
 /// A title that somebody offers.
@@ -100,7 +102,7 @@ impl MergedCatalog {
     pub fn handle_row(&mut self, peer: PeerId, library: Option<LibraryDigest>) {
         let Some(announced) = library.filter(|_| peer != self.me) else {
             if let Some(held) = self.peers.remove(&peer) {
-                self.entries -= held.count();
+                self.set_entries(self.entries - held.count());
             }
             return;
         };
@@ -108,10 +110,10 @@ impl MergedCatalog {
         let full = self.peers.len() >= PEERS_MAX;
         match self.peers.get_mut(&peer) {
             Some(held) if held.announced == announced => return,
-            Some(held) => (held.announced, held.refused) = (announced, false),
+            Some(held) => (held.announced, held.refused, held.full) = (announced, false, false),
             None if full => return,
             None => {
-                self.peers.insert(peer, Held { announced, catalog: None, refused: false });
+                self.peers.insert(peer, Held { announced, catalog: None, refused: false, full: false });
             }
         }
         // Another peer may offer the same. What is wrong with it shows when it is fetched.
@@ -124,7 +126,7 @@ impl MergedCatalog {
     #[must_use]
     pub fn wanted(&self) -> BTreeMap<[u8; 32], Vec<PeerId>> {
         let mut wanted: BTreeMap<_, Vec<PeerId>> = BTreeMap::new();
-        for (peer, held) in self.peers.iter().filter(|(_, held)| !held.refused && !held.is_current()) {
+        for (peer, held) in self.peers.iter().filter(|(_, held)| !held.refused && !held.full && !held.is_current()) {
             wanted.entry(held.announced.digest).or_default().push(*peer);
         }
         wanted
@@ -141,7 +143,7 @@ impl MergedCatalog {
         }
         let taken = Catalog::decode(bytes).map_err(TakeError::from);
         let taken = taken.and_then(|catalog| self.take(digest, &Arc::new(catalog)));
-        if taken.is_err() {
+        if taken.is_err() && taken != Err(TakeError::Full) {
             let refused = self.peers.values_mut().filter(|held| held.announced.digest == digest && !held.is_current());
             refused.for_each(|held| held.refused = true);
         }
@@ -157,13 +159,21 @@ impl MergedCatalog {
             if announced != found {
                 error = Some(TakeError::Revision { announced, found });
             } else if entries > MERGED_ENTRIES_MAX {
+                held.full = true;
                 error = Some(TakeError::Full);
             } else {
-                self.entries = entries;
                 held.catalog = Some((held.announced.clone(), catalog.clone()));
+                self.set_entries(entries);
             }
         }
         error.map_or(Ok(()), Err)
+    }
+
+    /// Where there is more room than before, what found none is asked for again.
+    fn set_entries(&mut self, entries: usize) {
+        if entries < std::mem::replace(&mut self.entries, entries) {
+            self.peers.values_mut().for_each(|held| held.full = false);
+        }
     }
 
     fn announcers(&self, digest: [u8; 32]) -> Vec<PeerId> {

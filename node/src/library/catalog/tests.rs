@@ -207,3 +207,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn catalog_that_found_no_room_is_asked_for_when_there_is_some_d3() {
+    let package = |index: usize| PackageId(*blake3::hash(&index.to_be_bytes()).as_bytes());
+    let same = entry(1, "x", "1", Holding::Complete);
+    let mut entries: Vec<_> = (0..ENTRIES_MAX).map(|index| Entry { package: package(index), ..same.clone() }).collect();
+    entries.sort_by_key(|entry| entry.package);
+    let large = Catalog::new(1, entries).expect("valid");
+    let mut merged = MergedCatalog::new(peer(0));
+    let fit = u8::try_from(merged::MERGED_ENTRIES_MAX / ENTRIES_MAX).expect("few");
+    (1..=fit + 1).for_each(|number| merged.handle_row(peer(number), Some(large.digest())));
+    assert_eq!(merged.handle_catalog(&large.encode()), Err(TakeError::Full));
+    assert!(merged.wanted().is_empty());
+    merged.handle_row(peer(1), None);
+    assert_eq!(merged.wanted().into_values().collect::<Vec<_>>(), [vec![peer(fit + 1)]]);
+    assert_eq!(merged.handle_catalog(&large.encode()), Ok(()));
+    assert!(merged.wanted().is_empty());
+}
