@@ -29,22 +29,35 @@ async fn main() -> Result<()> {
     fs::create_dir_all(&b)?;
     let mut ratios = Vec::new();
     for round in 1..=3 {
+        let start = cpu()?;
         let plain = plain_copy(mib).await?;
-        let (fetched, committed) = fetch(&a, &b).await?;
+        let plain_cpu = cpu()? - start;
+        let (fetched, committed, fetch_cpu) = fetch(&a, &b).await?;
+        let cost = |cpu: f64| cpu * 1024.0 / mib as f64;
         let rate = |time: Duration| mib as f64 / time.as_secs_f64();
         ratios.push(rate(fetched) / rate(plain));
         println!(
-            "round {round}: plain {:.0} MiB/s, package {:.0} MiB/s fetched, {:.0} MiB/s with commit; {:.2} of plain; {}",
+            "round {round}: plain {:.0} MiB/s, package {:.0} MiB/s fetched, {:.0} MiB/s with commit; {:.2} of plain; \
+             CPU {:.2} and {:.2} s a GiB at both ends; {}",
             rate(plain),
             rate(fetched),
             rate(committed),
             rate(fetched) / rate(plain),
+            cost(plain_cpu),
+            cost(fetch_cpu),
             memory(),
         );
     }
     ratios.sort_by(f64::total_cmp);
     println!("median {:.2} of plain", ratios[ratios.len() / 2]);
     Ok(())
+}
+
+/// Seconds that all threads of this process have computed, by clock ticks of 10 ms.
+fn cpu() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    Ok(fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0)
 }
 
 fn memory() -> String {
@@ -124,8 +137,8 @@ async fn plain_copy(mib: u64) -> Result<Duration> {
     Ok(took)
 }
 
-/// How long a package takes until all is there, and until it is in place; then removes it.
-async fn fetch(from: &Path, to: &Path) -> Result<(Duration, Duration)> {
+/// How long a package takes until all is there, and until it is in place, and what that computes; then removes it.
+async fn fetch(from: &Path, to: &Path) -> Result<(Duration, Duration, f64)> {
     let builder = || Node::builder().mdns(false).listen("/ip4/127.0.0.1/tcp/0");
     let source = builder().library(from).start().await?;
     let address = loop {
@@ -140,7 +153,7 @@ async fn fetch(from: &Path, to: &Path) -> Result<(Duration, Duration)> {
         sleep(Duration::from_millis(20)).await;
     }
     let big = Selector::from("big");
-    let started = Instant::now();
+    let (started, computed) = (Instant::now(), cpu()?);
     let job = library.get(&big, false).await?;
     let mut fetched = None;
     let done = loop {
@@ -156,12 +169,12 @@ async fn fetch(from: &Path, to: &Path) -> Result<(Duration, Duration)> {
     if let Some(error) = done.error {
         return Err(error.into());
     }
-    let committed = started.elapsed();
+    let (committed, computed) = (started.elapsed(), cpu()? - computed);
     let removal = library.remove(&big).await?;
     while library.job(removal.id).await?.state == "running" {
         sleep(Duration::from_millis(10)).await;
     }
     target.shutdown().await;
     source.shutdown().await;
-    Ok((fetched.unwrap_or(committed), committed))
+    Ok((fetched.unwrap_or(committed), committed, computed))
 }
