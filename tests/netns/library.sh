@@ -1,0 +1,219 @@
+#!/usr/bin/env bash
+# The library between hosts with links of limited rates: each host a network namespace on a bridge, its uplink limited
+# by a token bucket.
+#
+#   tests/netns/library.sh [path to banyan] [scenario…]
+#
+# rates     four sources of 100, 100, 100 and 10 Mbit/s, a receiver of 400: at least 250 Mbit/s arrive
+# killed    one of two sources is killed at half: no pause over 500 ms
+# slow      one of two sources drops to 50 kB/s at half: the last 1 % takes at most 2 % of the time + 1 s, and at most 1 %
+#           comes twice
+# push      from one node with an uplink of 80 Mbit/s to 20: the last has all within 1.5 times of what one copy takes at
+#           that rate, and the source sends at most 1.7 times the size
+#
+# Without a scenario all of them, and a table. Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN), iproute2, curl and jq, and
+# 6 GiB in FOLDER (default /dev/shm). Exits 77 where it may not make namespaces, 1 if a limit is not kept. Touches only
+# namespaces that it made itself.
+set -euo pipefail
+
+banyan=$(realpath "${1:-target/release/banyan}")
+shift || true
+scenarios=("${@:-}")
+[[ -n ${scenarios[0]} ]] || scenarios=(rates killed slow push)
+tag=bnl$$
+work=$(mktemp -d "${FOLDER:-/dev/shm}/banyan-library.XXXXXX")
+bridge=$tag-lan
+hosts=()
+table=()
+failed=0
+
+say() { printf '%s  %s\n' "$(date +%T)" "$*"; }
+fail() { say "FAILED: $*"; tail -n 5 "$work"/*.log >&2 || true; exit 1; }
+inside() { local host=$1; shift; ip netns exec "$tag-h$host" "$@"; }
+api() { local host=$1; shift; curl -sS --unix-socket "$work/h$host.sock" "http://banyan/v1/library$1" "${@:2}"; }
+
+drop_hosts() {
+    # Everything in these namespaces was started here.
+    local host
+    for host in "${hosts[@]}"; do ip netns pids "$tag-h$host" 2>/dev/null | xargs -r kill -9 2>/dev/null || true; done
+    wait 2>/dev/null || true
+    for host in "${hosts[@]}"; do ip netns del "$tag-h$host" 2>/dev/null || true; done
+    ip netns del "$bridge" 2>/dev/null || true
+    hosts=()
+    rm -rf "$work"/h*
+}
+cleanup() { drop_hosts; rm -rf "$work"; }
+trap cleanup EXIT
+
+# Polls a command until it succeeds: wait_for SECONDS WHAT COMMAND…
+wait_for() {
+    local limit=$1 what=$2 start=$SECONDS
+    shift 2
+    until "$@"; do
+        ((SECONDS - start < limit)) || fail "$what (waited $limit s)"
+        sleep 0.1
+    done
+}
+
+limit() { # device rate command…: limits what leaves it
+    local device=$1 rate=$2
+    shift 2
+    "$@" qdisc replace dev "$device" root tbf rate "$rate" burst 64kb latency 30ms
+}
+
+build() { # uplink of each host
+    ip netns add "$bridge" 2>/dev/null || { say "cannot make network namespaces here; skipped"; exit 77; }
+    ip -n "$bridge" link add lan type bridge
+    ip -n "$bridge" link set lan up
+    local host=0 uplink
+    for uplink in "$@"; do
+        host=$((host + 1))
+        hosts+=("$host")
+        ip netns add "$tag-h$host"
+        ip -n "$tag-h$host" link add eth0 type veth peer name "port$host" netns "$bridge"
+        ip -n "$bridge" link set "port$host" master lan up
+        ip -n "$tag-h$host" address add "10.79.0.$host/24" dev eth0
+        ip -n "$tag-h$host" link set lo up
+        ip -n "$tag-h$host" link set eth0 up
+        [[ $uplink == - ]] || limit eth0 "$uplink" tc -n "$tag-h$host"
+    done
+}
+
+start_node() {
+    local host=$1
+    mkdir -p "$work/h$host"
+    inside "$host" "$banyan" run --mesh library --label "h$host" --data-dir "$work/h$host.state" --socket "$work/h$host.sock" \
+        --no-mdns --listen "/ip4/10.79.0.$host/tcp/4101" --bootstrap 10.79.0.1:4101 --library "$work/h$host" \
+        --library-accept all >"$work/run$host.log" 2>&1 &
+}
+
+package() { # host MiB
+    mkdir -p "$work/h$1/set"
+    [[ -e $work/set.$2 ]] || head -c "${2}M" /dev/urandom >"$work/set.$2"
+    cp "$work/set.$2" "$work/h$1/set/data.bin"
+    printf 'name=set\nversion=1\n' >"$work/h$1/set/version.ini"
+}
+
+sources_of() { api "$1" '' | jq '[.data.titles[] | select(.name == "set") | .versions[0].peers | length][0] // 0'; }
+sees() { [[ $(sources_of "$1" 2>/dev/null) == "$2" ]]; }
+job() { api "$1" "/jobs/1" | jq -c .data; }
+get() { api "$1" /get -d '{"package":"set"}' >/dev/null; }
+
+# Writes the time and the bytes that came to a host 50 times a second, with those of its job that are stored and its state
+# as they were last asked, until it is over. Ahead of what it measures, for the machine may be busy.
+sample() {
+    inside "$1" nice -n -10 bash -c '
+        exec {never}<> <(:)
+        for ((turn = 0;; turn++)); do
+            if ((turn % 5 == 0)); then
+                job=$(curl -sS --unix-socket "$0" http://banyan/v1/library/jobs/1)
+                stored=${job#*\"bytes\":} stored=${stored%%,*} state=${job#*\"state\":\"} state=${state%%\"*}
+            fi
+            read -r came </sys/class/net/eth0/statistics/rx_bytes
+            echo "$EPOCHREALTIME $came $stored $state"
+            [[ $state == running || $state == waiting ]] || break
+            read -r -t 0.02 -u "$never" || true
+        done' "$work/h$1.sock"
+}
+at_half() { [[ $(job "$1" | jq '.bytes * 2 >= .bytes_total and .bytes > 0') == true ]]; }
+
+verdict() { # scenario what-was-measured limit kept?
+    local word=kept
+    (($4)) || { word=BROKEN; failed=1; }
+    table+=("$(printf '%-8s %-58s %-36s %s' "$1" "$2" "$3" "$word")")
+    say "${table[-1]}"
+}
+is() { awk "BEGIN { exit !($1) }" && echo 1 || echo 0; }
+
+run_rates() {
+    local mib=256 host
+    build - 100mbit 100mbit 100mbit 10mbit
+    limit port1 400mbit tc -n "$bridge"
+    for host in 2 3 4 5; do package "$host" "$mib"; done
+    for host in 1 2 3 4 5; do start_node "$host"; done
+    wait_for 60 "four sources to be known" sees 1 4
+    get 1
+    sample 1 >"$work/samples"
+    local took rate
+    took=$(job 1 | jq .took_s)
+    rate=$(awk "BEGIN { printf \"%.0f\", $mib * 8.388608 / $took }")
+    verdict rates "$mib MiB in $(printf %.1f "$took") s: $rate Mbit/s of 310" "at least 250 Mbit/s" "$(is "$rate >= 250")"
+    api 1 /jobs/1 | jq -r '.data.sources[] | "            \(.label): \(.bytes / 1048576 | floor) MiB"'
+}
+
+two_sources() {
+    local host
+    build - 100mbit 100mbit
+    for host in 2 3; do package "$host" 192; done
+    for host in 1 2 3; do start_node "$host"; done
+    wait_for 60 "two sources to be known" sees 1 2
+    get 1
+    sample 1 >"$work/samples" &
+    sampler=$!
+    wait_for 60 "half to be there" at_half 1
+}
+
+run_killed() {
+    two_sources
+    ip netns pids "$tag-h3" | xargs -r kill -9
+    wait "$sampler"
+    [[ $(job 1 | jq -r .state) == done ]] || fail "the job is not done"
+    # The longest time in which less than 64 KiB came, while pieces were missing.
+    local pause
+    pause=$(awk '$4 == "running" && $3 < 192 * 1048576 {
+        if (!at) { at = $1; bytes = $2 }
+        if ($2 - bytes >= 65536) { if ($1 - at > most) most = $1 - at; at = $1; bytes = $2 }
+    } END { printf "%.0f", most * 1000 }' "$work/samples")
+    [[ -z ${KEEP:-} ]] || cp "$work/samples" "$KEEP"
+    verdict killed "longest pause $pause ms" "at most 500 ms" "$(is "$pause <= 500")"
+}
+
+run_slow() {
+    two_sources
+    limit eth0 400kbit tc -n "$tag-h3"
+    wait "$sampler"
+    local took last twice
+    took=$(job 1 | jq .took_s)
+    last=$(awk '$3 < 0.99 * 192 * 1048576 { at = $1 } { end = $1 } END { printf "%.2f", end - at }' "$work/samples")
+    twice=$(job 1 | jq '.duplicate_bytes * 1000 / .bytes_total | round / 10')
+    verdict slow "of $(printf %.1f "$took") s the last 1 % took $last s" "at most 2 % + 1 s" "$(is "$last <= 0.02 * $took + 1")"
+    verdict slow "$twice % came twice" "at most 1 %" "$(is "$twice <= 1")"
+}
+
+takers_known() { [[ $(api 1 '' | jq '[.data.titles[] | select(.name | startswith("own")) | .peers] | add') == "$1" ]]; }
+has_set() { [[ $(api 1 '' | jq '[.data.titles[] | select(.name == "set") | .versions[0].here][0]') == '"complete"' ]]; }
+push_over() { [[ $(job 1 | jq -r .state) != running ]]; }
+sent() { inside 1 cat /sys/class/net/eth0/statistics/tx_bytes; }
+
+run_push() {
+    local mib=128 nodes=20 host before took copy factor
+    build 80mbit $(for ((host = 0; host < nodes; host++)); do echo -; done)
+    package 1 "$mib"
+    for ((host = 1; host <= nodes + 1; host++)); do
+        if ((host > 1)); then
+            mkdir -p "$work/h$host/own"
+            printf 'name=own\nversion=%d\n' "$host" >"$work/h$host/own/version.ini"
+        fi
+        start_node "$host"
+    done
+    wait_for 90 "everybody to be known" takers_known "$nodes"
+    wait_for 60 "the package to be read" has_set
+    before=$(sent)
+    api 1 /push -d '{"package":"set","to":"all"}' >/dev/null
+    wait_for 300 "the push to end" push_over
+    [[ $(job 1 | jq -r .state) == done ]] || { job 1 | jq . >&2; fail "the push failed"; }
+    took=$(job 1 | jq .took_s)
+    copy=$(awk "BEGIN { printf \"%.1f\", $mib * 8.388608 / 80 }")
+    factor=$(awk "BEGIN { printf \"%.2f\", ($(sent) - $before) / $mib / 1048576 }")
+    verdict push "$mib MiB to $nodes in $(printf %.1f "$took") s, one copy takes $copy s" "at most 1.5 times as long" \
+        "$(is "$took <= 1.5 * $copy")"
+    verdict push "the source sent $factor times the size" "at most 1.7 times" "$(is "$factor <= 1.7")"
+}
+
+for scenario in "${scenarios[@]}"; do
+    say "$scenario"
+    "run_$scenario"
+    drop_hosts
+done
+printf '%s\n' "${table[@]}"
+exit "$failed"
