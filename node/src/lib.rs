@@ -21,6 +21,7 @@ mod logs;
 pub mod net;
 
 pub use banyan_gossip::{Label, MeshName, PeerId, RelayPolicy, TrackName};
+pub use library::push::{Accept, Targets};
 #[cfg(feature = "net")]
 pub use net::{
     admission::Admission,

@@ -199,11 +199,20 @@ async fn roots_come_and_go_while_the_node_runs_d2() {
 #[tokio::test]
 async fn node_without_a_library_says_how_to_get_one() {
     let served = Served::start().await;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_banyan"));
-    command.args(["library", "add", "/tmp"]).env("BANYAN_SOCKET", &served.path).stdin(Stdio::null());
-    let output = timeout(LIMIT, command.output()).await.expect("it ends in time").expect("it starts");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{stderr}");
-    assert!(stderr.contains("no library") && stderr.contains("banyan run --library DIR"), "{stderr}");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = async |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_banyan"));
+        command.arg("library").args(args).env("BANYAN_SOCKET", &served.path).stdin(Stdio::null());
+        let output = timeout(LIMIT, command.output()).await.expect("it ends in time").expect("it starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, stderr) = run(&["list"]).await;
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("no library") && stderr.contains("banyan library add DIR"), "{stderr}");
+    assert!(served.node.library().is_none());
+    let (code, stderr) = run(&["add", folder.path().to_str().expect("it is text")]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(run(&["list"]).await.0, Some(0));
+    assert!(served.node.library().is_some());
     served.stop().await;
 }

@@ -1,6 +1,6 @@
 //! `/v1/library…`: the packages of the mesh, and what is done to them here.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use axum::{
     body::Body,
@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::{Shared, error::ApiError, not_allowed, query, route::percent_decode, shown};
 use crate::{
+    library::push::{NoTarget, Targets},
     net::library::{Kind, Library, LibraryError, Selector},
     views::library::{JobView, RootRequest, StartRequest},
 };
@@ -26,6 +27,8 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest text that selects a package, in bytes: a name, `@` and a version.
 const SELECTOR_BYTES_MAX: usize = 385;
+/// Longest text that selects targets of a push, in bytes.
+const TARGETS_BYTES_MAX: usize = 256;
 /// Longest path of a folder, in bytes.
 const ROOT_BYTES_MAX: usize = 4096;
 
@@ -65,6 +68,7 @@ impl Route {
             ["uninstall"] => Self::Start(Kind::Uninstall),
             ["remove"] => Self::Start(Kind::Remove),
             ["verify"] => Self::Start(Kind::Verify),
+            ["push"] => Self::Start(Kind::Push),
             _ => return Err(unknown()),
         })
     }
@@ -91,6 +95,10 @@ pub(super) async fn answer(
         return Ok(not_allowed(route.methods()));
     }
     query::none(&uri)?;
+    if route == Route::Roots && method == Method::POST {
+        let library = shared.node.share(&root(body).await?).await?;
+        return Ok(shown(library.view().await?));
+    }
     let library = shared.node.library().ok_or_else(no_library)?;
     Ok(match route {
         Route::Library => shown(library.view().await?),
@@ -100,26 +108,27 @@ pub(super) async fn answer(
         Route::Explain(id) => shown(library.explain(id).await?),
         Route::Cancel(id) => shown(library.cancel(id).await?),
         Route::Roots => {
-            let RootRequest { path } = read(body).await?;
-            if !path.is_absolute() || path.as_os_str().len() > ROOT_BYTES_MAX {
-                let message = "the folder is no absolute path of at most 4096 bytes";
-                return Err(ApiError::bad_argument(message, r#"send {"path":"/srv/library"}"#));
-            }
-            if method == Method::DELETE {
-                library.remove_root(&path).await?;
-            } else {
-                library.add_root(&path).await?;
-            }
+            library.remove_root(&root(body).await?).await?;
             shown(library.view().await?)
         }
         Route::Start(kind) => shown(start(&library, kind, read(body).await?).await?),
     })
 }
 
+async fn root(body: Body) -> Result<PathBuf, ApiError> {
+    let RootRequest { path } = read(body).await?;
+    if !path.is_absolute() || path.as_os_str().len() > ROOT_BYTES_MAX {
+        let message = "the folder is no absolute path of at most 4096 bytes";
+        return Err(ApiError::bad_argument(message, r#"send {"path":"/srv/library"}"#));
+    }
+    Ok(path)
+}
+
 async fn start(library: &Library, kind: Kind, request: StartRequest) -> Result<JobView, ApiError> {
-    let StartRequest { package, install } = request;
-    if install.is_some() && kind != Kind::Get {
-        let message = "install is for get";
+    let StartRequest { package, install, to, activate_when } = request;
+    let of_get = install.is_some() && kind != Kind::Get;
+    if of_get || ((to.is_some() || activate_when.is_some()) && kind != Kind::Push) {
+        let message = "install is for get; to and activate_when are for push";
         return Err(ApiError::bad_argument(message, r#"send {"package":"NAME"}"#));
     }
     let package = selector(&package)?;
@@ -130,6 +139,14 @@ async fn start(library: &Library, kind: Kind, request: StartRequest) -> Result<J
         Kind::Uninstall => library.uninstall(&package).await?,
         Kind::Remove => library.remove(&package).await?,
         Kind::Verify => library.verify(&package).await?,
+        Kind::Push => {
+            let to = parse_targets(to.as_deref().unwrap_or("all"))
+                .map_err(|message| ApiError::bad_argument(message, r#"send {"package":"NAME","to":"label=web-*"}"#))?;
+            if activate_when.is_some_and(|percent| !(1..=100).contains(&percent)) {
+                return Err(ApiError::bad_argument("activate_when is not 1 to 100 percent", "send 100"));
+            }
+            library.push(&package, &to, activate_when).await?
+        }
     })
 }
 
@@ -139,6 +156,14 @@ pub(crate) fn parse_selector(text: &str) -> Result<Selector, String> {
         return Err("a package is NAME, NAME@VERSION, or the first 8 digits or more of its id".to_owned());
     }
     Ok(text.into())
+}
+
+/// Whom a package is pushed to: `all`, `label=GLOB`, or the id of a peer.
+pub(crate) fn parse_targets(text: &str) -> Result<Targets, String> {
+    if text.len() > TARGETS_BYTES_MAX {
+        return Err("what names targets has at most 256 bytes".to_owned());
+    }
+    text.parse().map_err(|error: NoTarget| error.to_string())
 }
 
 fn selector(text: &str) -> Result<Selector, ApiError> {
@@ -166,7 +191,7 @@ pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError>
 }
 
 fn no_library() -> ApiError {
-    let hint = "start it with a folder to share: banyan run --library DIR";
+    let hint = "share a folder: banyan library add DIR, or banyan run --library DIR";
     ApiError::new(StatusCode::CONFLICT, "no_library", "this node has no library", hint)
 }
 
@@ -175,9 +200,9 @@ impl From<LibraryError> for ApiError {
         let status = match error.code() {
             "not_found" => StatusCode::NOT_FOUND,
             "ambiguous" | "bad_root" => StatusCode::BAD_REQUEST,
-            "busy" | "not_installed" | "not_owned" | "cancelled" => StatusCode::CONFLICT,
+            "busy" | "not_installed" | "not_owned" | "cancelled" | "push_failed" => StatusCode::CONFLICT,
             "bad_package" => StatusCode::UNPROCESSABLE_ENTITY,
-            "no_source" | "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
+            "no_source" | "pusher_gone" | "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
             "disk_full" => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

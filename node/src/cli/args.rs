@@ -13,6 +13,7 @@ use crate::{
         framing::{Framing, OBJECT_BYTES_DEFAULT},
         query, socket,
     },
+    library::push::Accept,
     relay::Mode,
 };
 
@@ -139,6 +140,9 @@ pub(crate) struct Run {
     /// Offer others only this package, by name or id; may be repeated [default: all that is shared]
     #[arg(long, value_name = "PACKAGE", requires = "library")]
     pub(crate) library_allow: Vec<String>,
+    /// From whom packages are taken that others push: all, none, or the id of a peer; may be repeated [default: none]
+    #[arg(long, value_name = "PEER", requires = "library")]
+    pub(crate) library_accept: Vec<Accept>,
     /// Show a page for browsers, metrics and the API to read on this TCP address: 127.0.0.1:PORT
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) http: Option<SocketAddr>,

@@ -108,7 +108,7 @@ impl From<ErrorView> for Failure {
             | "not_owned" => Exit::Conflict,
             "timeout" => Exit::Timeout,
             "truncated" | "bad_package" => Exit::Integrity,
-            "disk_full" | "cancelled" => Exit::Partial,
+            "disk_full" | "cancelled" | "push_failed" | "pusher_gone" => Exit::Partial,
             _ => Exit::Internal,
         };
         Self { exit, view }

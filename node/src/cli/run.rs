@@ -28,7 +28,7 @@ use crate::{
         http::Http,
         socket::{self, Socket},
     },
-    library::catalog::AllowList,
+    library::{catalog::AllowList, push::Accept},
     logs,
     views::Status,
 };
@@ -125,6 +125,7 @@ fn builder(args: &Run) -> Outcome<Builder> {
     builder = args.listen.iter().fold(builder, |builder, address| builder.listen(address));
     builder = args.library.iter().fold(builder, |builder, path| builder.library(path));
     builder = builder.library_allow(allow_list(&args.library_allow));
+    builder = builder.library_accept(args.library_accept.iter().cloned().fold(Accept::None, Accept::and));
     builder = args.bootstrap.iter().fold(builder, |builder, address| builder.bootstrap(address));
     if let Some(path) = &args.key_file {
         builder = builder.key_file(path);

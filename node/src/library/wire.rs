@@ -11,6 +11,8 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use banyan_gossip::PeerId;
+
 use super::{manifest::PackageId, serve::BLOCK_BYTES};
 
 /// Bytes before each frame.
@@ -21,6 +23,8 @@ pub const CONTROL_BYTES_MAX: u32 = 64 * 1024;
 pub const CHUNK_BYTES: usize = 128 * 1024;
 /// Most ranges of an [`Answer::Has`].
 pub const RANGES_MAX: usize = 4096;
+/// Most peers that an offer names.
+pub const OFFER_PEERS_MAX: usize = 64;
 /// Bytes of a block before those of the piece.
 pub const BLOCK_HEAD_BYTES: usize = 16;
 /// Bytes of a chunk before those of what it is a part of.
@@ -79,6 +83,43 @@ pub enum Ask {
     Pieces(u64, PackageId, u32, u32),
     /// Not this piece of a request.
     Cancel(u64, u32),
+    /// Take this package. Answered by [`Answer::Push`] whenever the state changes, and by [`Answer::Has`] as pieces
+    /// come, until [`Ask::Unfollow`].
+    Push(u64, Offer),
+    /// Everybody is ready: install what was pushed.
+    Install(u64),
+    /// Do not take it any more, and remove what has come, unless it is in place.
+    Withdraw(u64),
+}
+
+/// A package that is pushed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Which.
+    pub package: PackageId,
+    /// What it is called.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Whether to install it, but not before [`Ask::Install`].
+    pub install: bool,
+    /// Others that it is pushed to, which have parts of it soon; at most [`OFFER_PEERS_MAX`].
+    pub peers: Vec<PeerId>,
+}
+
+/// How far a peer is with what was pushed to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PushState {
+    /// It fetches.
+    Fetching,
+    /// All is there, and waits for [`Ask::Install`].
+    Ready,
+    /// It is in place; installed, if it was to be.
+    Done,
+    /// It does not take it, and why.
+    Refused(String),
+    /// It could not be fetched or put in place, and why.
+    Failed(String),
 }
 
 /// What is answered.
@@ -94,6 +135,8 @@ pub enum Answer {
     Busy(u64, u32),
     /// What was asked for is not there, or no more.
     Gone(u64),
+    /// How far it is with what was pushed.
+    Push(u64, PushState),
 }
 
 /// How a block begins.
@@ -155,7 +198,12 @@ impl Ask {
     /// # Errors
     /// [`WireError::Malformed`].
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        decode(bytes)
+        match decode(bytes)? {
+            Self::Push(_, offer) if offer.peers.len() > OFFER_PEERS_MAX => {
+                Err(WireError::Malformed("too many peers".into()))
+            }
+            ask => Ok(ask),
+        }
     }
 }
 
@@ -249,6 +297,12 @@ mod tests {
         head
     }
 
+    fn offer(peers: usize) -> Offer {
+        let (name, version) = ("n".repeat(256), "v".repeat(128));
+        let peers = vec![PeerId::from_key_bytes([1; 32]); peers];
+        Offer { package: PackageId([7; 32]), name, version, install: true, peers }
+    }
+
     #[test]
     fn messages_are_read_as_they_were_written() {
         let package = PackageId([7; 32]);
@@ -259,6 +313,9 @@ mod tests {
             Ask::Unfollow(3),
             Ask::Pieces(u64::MAX, package, 5, u32::MAX),
             Ask::Cancel(4, 5),
+            Ask::Push(5, offer(OFFER_PEERS_MAX)),
+            Ask::Install(5),
+            Ask::Withdraw(5),
         ] {
             let mut frame = Vec::new();
             ask.put(&mut frame);
@@ -266,7 +323,8 @@ mod tests {
             assert_eq!(Ask::decode(&frame[HEAD_BYTES..]), Ok(ask));
         }
         let most = vec![(u32::MAX, u32::MAX); RANGES_MAX];
-        for answer in [Answer::Blob(1, u64::MAX), Answer::Has(2, most), Answer::End(3), Answer::Busy(4, 5)] {
+        let refused = Answer::Push(6, PushState::Refused("no".to_owned()));
+        for answer in [Answer::Blob(1, u64::MAX), Answer::Has(2, most), Answer::End(3), Answer::Busy(4, 5), refused] {
             let mut frame = Vec::new();
             answer.put(&mut frame);
             assert_eq!(head(&frame).kind, Kind::Control);
@@ -282,6 +340,9 @@ mod tests {
 
     #[test]
     fn frames_and_blobs_are_bounded_d5() {
+        let mut frame = Vec::new();
+        Ask::Push(1, offer(OFFER_PEERS_MAX + 1)).put(&mut frame);
+        assert!(Ask::decode(&frame[HEAD_BYTES..]).is_err());
         let head = |kind, bytes: u32| {
             let mut head = [kind; HEAD_BYTES];
             head[1..].copy_from_slice(&bytes.to_be_bytes());

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     admission::MeshKey,
-    library::catalog::AllowList,
+    library::{catalog::AllowList, push::Accept},
     mesh::{self, Mesh},
     relay::TrackConfig,
 };
@@ -54,6 +54,7 @@ pub struct Builder {
     pub(crate) key_file: Option<PathBuf>,
     pub(crate) library: Vec<PathBuf>,
     pub(crate) library_allow: AllowList,
+    pub(crate) library_accept: Accept,
 }
 
 impl Builder {
@@ -166,6 +167,13 @@ impl Builder {
         self
     }
 
+    /// From whom packages are taken that others push here. Default: from nobody.
+    #[must_use]
+    pub fn library_accept(mut self, accept: Accept) -> Self {
+        self.library_accept = accept;
+        self
+    }
+
     /// Starts the node.
     ///
     /// # Errors
@@ -215,14 +223,9 @@ impl Builder {
         let started = Instant::now();
         let events = Arc::new(EventLog::new(started));
         let incoming = Arc::<Incoming>::default();
-        let (library, door) = match self.library.is_empty() {
-            true => (None, None),
-            false => {
-                let port = Port::new(requests.downgrade(), host.clone());
-                let (library, door) = Library::start(mesh.me(), port, &self.library, self.library_allow).await?;
-                (Some(library), Some(door))
-            }
-        };
+        let port = Port::new(requests.downgrade(), host.clone());
+        let (library, door) =
+            Library::start(mesh.me(), port, &self.library, self.library_allow, self.library_accept).await?;
         let meters = Arc::new(Meters::new(host.metrics()));
         let node = Node::new(
             mesh.me(),
@@ -245,7 +248,7 @@ impl Builder {
             hello,
             track_config: TrackConfig::default(),
             incoming,
-            library: door,
+            library: Some(door),
             meters,
         }));
         Ok(node)
@@ -299,6 +302,7 @@ impl Default for Builder {
             key_file: None,
             library: Vec::new(),
             library_allow: AllowList::default(),
+            library_accept: Accept::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    path::Path,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -19,7 +20,7 @@ use super::{
     checkup::Facts,
     core::{Answer, Request, figures::Figures},
     event_log::{EventLog, Since},
-    library::Library,
+    library::{Library, LibraryError},
     line::Line,
     meters::Meters,
     streams::{
@@ -51,7 +52,7 @@ pub struct Node {
     /// Weak, so that streams of events end with the node and not with the last handle.
     events: Weak<EventLog>,
     incoming: Arc<Incoming>,
-    library: Option<Library>,
+    library: Library,
     admission: Admission,
     meters: Arc<Meters>,
 }
@@ -62,7 +63,7 @@ impl Node {
         requests: mpsc::Sender<Request>,
         events: Weak<EventLog>,
         incoming: Arc<Incoming>,
-        library: Option<Library>,
+        library: Library,
         admission: Admission,
         meters: Arc<Meters>,
     ) -> Self {
@@ -229,10 +230,19 @@ impl Node {
         self.ask(|reply| Request::Subscribe(track, options.from, reply)).await?
     }
 
-    /// The library of this node; `None` if it shares no folder.
+    /// The library of this node; `None` if it has shared no folder yet: see [`Node::share`].
     #[must_use]
     pub fn library(&self) -> Option<Library> {
-        self.library.clone()
+        self.library.is_used().then(|| self.library.clone())
+    }
+
+    /// Shares a folder from now on, if it is the first one, too.
+    ///
+    /// # Errors
+    /// [`LibraryError::BadRoot`], [`LibraryError::Unavailable`].
+    pub async fn share(&self, folder: &Path) -> Result<Library, LibraryError> {
+        self.library.add_root(folder).await?;
+        Ok(self.library.clone())
     }
 
     /// Who is admitted to the mesh by this node.

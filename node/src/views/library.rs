@@ -98,7 +98,7 @@ impl View for JobsView {
 pub struct JobView {
     /// Its number on this node.
     pub id: u64,
-    /// `get`, `install`, `update`, `uninstall`, `remove` or `verify`.
+    /// `get`, `install`, `update`, `uninstall`, `remove`, `verify` or `push`.
     pub kind: String,
     /// The title's name.
     pub name: String,
@@ -108,12 +108,16 @@ pub struct JobView {
     pub package: Option<String>,
     /// `running`, `waiting` (for a source, or for room on the disk), `done`, `failed` or `cancelled`.
     pub state: String,
-    /// What it is at: `manifest`, `fetching`, `committing`, `unpacking`, `removing` or `checking`.
+    /// What it is at: `manifest`, `fetching`, `committing`, `unpacking`, `removing`, `checking`,
+    /// `pushing`, or `holding` what was pushed here until others have it, too.
     pub phase: String,
     /// Bytes done, those before a resumption included.
     pub bytes: u64,
     /// Bytes in all; 0 while unknown.
     pub bytes_total: u64,
+    /// Bytes that came twice.
+    #[serde(default)]
+    pub duplicate_bytes: u64,
     /// Bytes per second at present.
     pub rate: f64,
     /// Seconds to go at this rate.
@@ -122,7 +126,7 @@ pub struct JobView {
     pub took_s: f64,
     /// Why it failed.
     pub error: Option<super::ErrorView>,
-    /// Whom it fetches from.
+    /// Whom it fetches from; of a push, whom it pushes to.
     pub sources: Vec<SourceView>,
 }
 
@@ -130,18 +134,19 @@ impl View for JobView {
     const SCHEMA: &'static str = "banyan.job/v1";
 }
 
-/// A peer that a job fetches from.
+/// A peer that a job fetches from or pushes to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SourceView {
     /// Its id.
     pub peer_id: String,
     /// What a person calls it.
     pub label: Option<String>,
-    /// Bytes that came from it and were kept.
+    /// Bytes that came from it and were kept; of a push, that it has.
     pub bytes: u64,
     /// Bytes per second at present.
     pub rate: f64,
-    /// `idle`, `sending`, `stalled`, `busy`, `lost`, or `quarantined: ` and why.
+    /// `idle`, `sending`, `stalled`, `busy`, `lost`, or `quarantined: ` and why. Of a push: `asked`,
+    /// `fetching`, `ready`, `done`, `lost`, or `refused: `, `failed: ` and why.
     pub state: String,
 }
 
@@ -162,7 +167,7 @@ impl View for ExplainView {
     const SCHEMA: &'static str = "banyan.explanation/v1";
 }
 
-/// The body of `POST /v1/library/{get|install|update|uninstall|remove|verify}`.
+/// The body of `POST /v1/library/{get|install|update|uninstall|remove|verify|push}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartRequest {
@@ -171,6 +176,12 @@ pub struct StartRequest {
     /// For `get`: whether to install the package, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub install: Option<bool>,
+    /// For `push`: `all`, `label=GLOB`, or the id of a peer; all if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// For `push`: whether the targets install the package, but none before so many percent of them have all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activate_when: Option<u8>,
 }
 
 /// The body of `POST` and `DELETE /v1/library/roots`.

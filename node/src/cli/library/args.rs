@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::{api::library::parse_selector, cli::args::Show, net::library::Selector};
+use crate::{
+    api::library::{parse_selector, parse_targets},
+    cli::args::Show,
+    net::library::Selector,
+};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
@@ -39,6 +43,9 @@ pub(super) enum Action {
     Remove(Start),
     /// Read a package again and compare every byte with its hashes
     Verify(Start),
+    /// Push a package to other nodes, which spread it among themselves
+    #[command(after_help = PUSH_EXAMPLES)]
+    Push(Push),
     /// Show what is being done, or one job
     #[command(after_help = JOBS_EXAMPLES)]
     Jobs(Jobs),
@@ -95,6 +102,27 @@ pub(super) struct Get {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Push {
+    #[command(flatten)]
+    pub(super) start: Start,
+    /// To whom: all, label=GLOB, or the id of a peer
+    #[arg(long, value_name = "TARGETS", default_value = "all", value_parser = checked_targets)]
+    pub(super) to: String,
+    /// Install it there, but nowhere before so many percent of the targets have all of it
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub(super) activate_when: Option<u8>,
+}
+
+fn checked_targets(text: &str) -> Result<String, String> {
+    parse_targets(text).map(|_| text.to_owned())
+}
+
+fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse().ok();
+    number.filter(|percent| (1..=100).contains(percent)).ok_or_else(|| "it is not 1% to 100%".to_owned())
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Jobs {
     /// Its number
     pub(super) id: Option<u64>,
@@ -127,6 +155,11 @@ const GET_EXAMPLES: &str = "EXAMPLES:
   banyan library get tools@1.3
   banyan library get 5e1f0a9c --detach            by its id; see `banyan library jobs`
   banyan library get tools --format jsonl | jq .data.rate";
+
+const PUSH_EXAMPLES: &str = "EXAMPLES:
+  banyan library push tools                       to every node that shares a folder and takes it
+  banyan library push tools --to label=web-* --activate-when 100%
+  banyan library jobs 3                           how far each of them is";
 
 const JOBS_EXAMPLES: &str = "EXAMPLES:
   banyan library jobs
@@ -164,6 +197,11 @@ mod tests {
             panic!("it is a folder");
         };
         assert_eq!(root.path, PathBuf::from("x"));
+        let push = parsed("banyan library push a --to label=x* --activate-when 90%").map(|it| it.action);
+        let Ok(Some(Action::Push(push))) = push else {
+            panic!("it is a push");
+        };
+        assert_eq!((push.to.as_str(), push.activate_when), ("label=x*", Some(90)));
         let Ok(Some(Action::Jobs(jobs))) = parsed("banyan library jobs 7 --format jsonl").map(|it| it.action) else {
             panic!("it is a job");
         };
@@ -183,6 +221,9 @@ mod tests {
             "banyan library cancel x",
             "banyan library jobs -1",
             "banyan library add",
+            "banyan library push a --to some",
+            "banyan library push a --activate-when 0",
+            "banyan library push a --activate-when 101%",
             &long,
         ] {
             assert!(parsed(line).is_err(), "{line}");

@@ -7,7 +7,7 @@ mod watch;
 
 use hyper::Method;
 
-use self::args::{Action, Get, Job, Jobs, List, Package, Root, Start};
+use self::args::{Action, Get, Job, Jobs, List, Package, Push, Root, Start};
 use super::{
     args::Format,
     exit::{Failure, Outcome},
@@ -38,6 +38,9 @@ pub(crate) async fn library(Library { action, show }: Library) -> Outcome {
         Some(Action::Uninstall(args)) => begin("uninstall", args, |request| request).await,
         Some(Action::Remove(args)) => begin("remove", args, |request| request).await,
         Some(Action::Verify(args)) => begin("verify", args, |request| request).await,
+        Some(Action::Push(Push { start, to, activate_when })) => {
+            begin("push", start, |request| StartRequest { to: Some(to), activate_when, ..request }).await
+        }
         Some(Action::Jobs(args)) => jobs(args).await,
         Some(Action::Explain(Job { id, show })) => {
             let explanation: ExplainView = client(&show)?.view(&format!("/v1/library/jobs/{id}/explain")).await?;
@@ -98,7 +101,8 @@ async fn jobs(Jobs { id, show }: Jobs) -> Outcome {
 /// Starts a job and waits for its end, unless told not to.
 async fn begin(verb: &str, args: Start, with: impl FnOnce(StartRequest) -> StartRequest) -> Outcome {
     let Start { package: Package { package, show }, detach } = args;
-    let request = with(StartRequest { package: package.as_str().to_owned(), install: None });
+    let request =
+        with(StartRequest { package: package.as_str().to_owned(), install: None, to: None, activate_when: None });
     let client = client(&show)?;
     let job: JobView = client.send(Method::POST, &format!("/v1/library/{verb}"), Some(&request)).await?;
     if !detach {

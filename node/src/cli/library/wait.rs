@@ -183,6 +183,7 @@ mod tests {
             phase: "fetching".to_owned(),
             bytes: 0,
             bytes_total: 0,
+            duplicate_bytes: 0,
             rate: 0.0,
             eta_s: None,
             took_s: 0.0,

@@ -161,7 +161,8 @@ pub(crate) fn job(style: Style, job: &JobView) -> String {
         };
         let rows: Vec<_> = job.sources.iter().map(row).collect();
         text.push('\n');
-        text.push_str(&table(style, &["SOURCE", "BYTES", "RATE", "STATE"], &rows));
+        let who = if job.kind == "push" { "TARGET" } else { "SOURCE" };
+        text.push_str(&table(style, &[who, "BYTES", "RATE", "STATE"], &rows));
     }
     text
 }
@@ -213,6 +214,7 @@ pub(crate) fn outcome(job: &JobView) -> String {
         "uninstall" => "uninstalled",
         "remove" => "removed",
         "verify" => "verified",
+        "push" => "pushed",
         kind => kind,
     };
     let moves = matches!(job.kind.as_str(), "get" | "update" | "verify");

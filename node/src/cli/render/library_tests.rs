@@ -47,6 +47,7 @@ fn running() -> JobView {
         phase: "fetching".to_owned(),
         bytes: 1 << 30,
         bytes_total: 3 << 30,
+        duplicate_bytes: 0,
         rate: 128.0 * 1024.0 * 1024.0,
         eta_s: Some(75.0),
         took_s: 8.25,

@@ -44,13 +44,14 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn start(
-        shared: &Shared,
+        shared: &Arc<Shared>,
         download: DiskDownload,
         partial: Arc<Partial>,
     ) -> (Self, mpsc::Receiver<Written>) {
         let (writes, queue) = blocking::channel();
         let (written, done) = mpsc::channel(WRITTEN_MAX);
-        let thread = shared.spawn_blocking(move || run(download, &partial, &queue, &written));
+        let running = Arc::clone(shared);
+        let thread = shared.spawn_blocking(move || run(&running, download, &partial, &queue, &written));
         (Self { writes, thread }, done)
     }
 
@@ -68,6 +69,7 @@ impl Disk {
 }
 
 fn run(
+    shared: &Shared,
     mut download: DiskDownload,
     partial: &Partial,
     queue: &blocking::Receiver<Write>,
@@ -95,6 +97,7 @@ fn run(
                 }
                 Err(error) => return fail(error.into(), written),
             };
+            shared.buffers.give(bytes);
             let _ = written.blocking_send(Written::Input(input));
         }
         if download.is_checkpoint_due(Instant::now())

@@ -47,6 +47,12 @@ pub enum LibraryError {
     /// It was cancelled.
     #[error("cancelled")]
     Cancelled,
+    /// A package that was pushed here waited for the others, and who pushed it is gone. What was fetched stays.
+    #[error("{0} is all here, but who pushed it is gone")]
+    PusherGone(String),
+    /// Not all that a package was pushed to have it.
+    #[error("{0}")]
+    PushFailed(String),
     /// The node has stopped.
     #[error("the library has stopped")]
     Unavailable,
@@ -68,6 +74,8 @@ impl LibraryError {
             Self::BadRoot(_) => "bad_root",
             Self::Io(_) => "io",
             Self::Cancelled => "cancelled",
+            Self::PusherGone(_) => "pusher_gone",
+            Self::PushFailed(_) => "push_failed",
             Self::Unavailable => "unavailable",
         }
     }
@@ -87,6 +95,8 @@ impl LibraryError {
             Self::BadRoot(_) => "name a folder that is there and yours to write",
             Self::Io(_) => "look at the disk, and at the node's log",
             Self::Cancelled => "ask for it again",
+            Self::PusherGone(_) => "banyan library install puts it in place without waiting",
+            Self::PushFailed(_) => "banyan library jobs ID says what each of them said",
             Self::Unavailable => "start the node again with `banyan run`",
         }
     }

@@ -16,13 +16,12 @@ use super::{
     LibraryError, Shared,
     disk::{Disk, DiskDownload, Written},
     held::Partial,
-    jobs::Job,
+    jobs::{HOLDING, Job},
     lock,
-    root::{Root, folder_for},
-    source::{Command, FromSource, INBOX_MESSAGES, What},
+    root::{Purpose, Root, folder_for},
+    source::{Attached, Command, FromSource, INBOX_MESSAGES, What},
 };
 use crate::library::{
-    catalog::Holding,
     download::{Config, Download, Input, Output, RequestId, SOURCES_MAX},
     manifest::Manifest,
     piece::Piece,
@@ -36,6 +35,8 @@ const SOURCES_ASKED_MAX: usize = 32;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long a manifest may take from one peer.
 const MANIFEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// A package that waits for the others that it is pushed to waits for so long after who pushes it was last there.
+const PUSHER_TIMEOUT: Duration = Duration::from_secs(60);
 /// What comes is handled in bursts of so much before the planner plans.
 const BURST: usize = 64;
 
@@ -50,9 +51,15 @@ impl Shared {
         let title = Title::new(&job.name, &job.version).map_err(|error| LibraryError::BadPackage(error.to_string()))?;
         let opened = {
             let (root, folder, manifest) = (Arc::clone(&root), folder.clone(), Arc::clone(&manifest));
-            let (title, package) = (title.clone(), job.package);
+            let purpose = Purpose {
+                package: job.package,
+                name: title.name.clone(),
+                version: title.version.clone(),
+                install,
+                held_by: job.pushed.as_ref().filter(|pushed| pushed.hold).map(|pushed| pushed.by),
+            };
             self.blocking(move || {
-                root.want(&folder, Some((package, &title, install)))?;
+                root.want(&folder, Some(purpose))?;
                 Ok::<_, LibraryError>(root.library.download(&folder, manifest)?)
             })
             .await?
@@ -66,11 +73,12 @@ impl Shared {
         });
         lock(&self.state).partials.insert(job.package, Arc::clone(&partial));
         self.refresh();
-        let result = self.fetch_pieces(job, opened, &partial).await;
-        let result = match result {
-            Ok(download) => self.put_in_place(job, &root, &folder, download, install).await,
-            Err(error) => Err(error),
+        let result = async {
+            let download = self.fetch_pieces(job, opened, &partial).await?;
+            self.hold(job).await?;
+            self.put_in_place(job, &root, &folder, download, install).await
         };
+        let result = result.await;
         lock(&self.state).partials.remove(&job.package);
         if job.cancelled.is_cancelled() && result.is_err() {
             let folder = folder.clone();
@@ -110,9 +118,21 @@ impl Shared {
         .await
     }
 
+    /// Who has some of it, as far as is known here.
+    fn holders(&self, job: &Job) -> BTreeSet<PeerId> {
+        let mut holders: BTreeSet<PeerId> =
+            lock(&self.state).merged.holders(job.package).map(|(peer, _)| peer).collect();
+        if let Some(pushed) = &job.pushed {
+            holders.insert(pushed.by);
+            holders.extend(&pushed.peers);
+            holders.remove(&self.me);
+        }
+        holders
+    }
+
     async fn fetch_manifest(self: &Arc<Self>, job: &Job) -> Result<Arc<Manifest>, LibraryError> {
         loop {
-            let holders: Vec<PeerId> = lock(&self.state).merged.holders(job.package).map(|(peer, _)| peer).collect();
+            let holders = self.holders(job);
             for peer in holders {
                 let asked = timeout(MANIFEST_TIMEOUT, self.question(peer, What::Manifest(job.package)));
                 let bytes = tokio::select! {
@@ -170,6 +190,23 @@ impl Shared {
         let download = fetch.disk.finish().await;
         outcome?;
         download
+    }
+
+    /// Waits until all others that the package is pushed to have it, too.
+    async fn hold(&self, job: &Job) -> Result<(), LibraryError> {
+        let Some(pushed) = job.pushed.as_ref().filter(|pushed| pushed.hold) else { return Ok(()) };
+        job.phase("waiting", HOLDING);
+        loop {
+            tokio::select! {
+                () = pushed.go.cancelled() => return Ok(()),
+                () = job.cancelled.cancelled() => return Err(LibraryError::Cancelled),
+                () = self.stop.cancelled() => return Err(LibraryError::Unavailable),
+                () = sleep(LOOK_EVERY) => {}
+            }
+            if lock(&pushed.heard).elapsed() > PUSHER_TIMEOUT {
+                return Err(LibraryError::PusherGone(job.name.clone()));
+            }
+        }
     }
 
     async fn put_in_place(
@@ -278,7 +315,10 @@ impl Fetch {
                     Some(bytes) => self.disk.write(source, piece, bytes),
                     None => self.planner.handle_input(now, Input::Corrupt { source, piece }),
                 },
-                Output::Discard { source, request, piece } => drop(self.pieces.remove(&(source, request, piece))),
+                Output::Discard { source, request, piece } => {
+                    let bytes = self.pieces.remove(&(source, request, piece));
+                    self.shared.buffers.give(bytes.unwrap_or_default());
+                }
                 Output::Quarantine { source, fault } => {
                     tracing::warn!(job = self.job.id, peer = %source, %fault, "left out a source");
                     self.left_out.insert(source);
@@ -336,6 +376,8 @@ impl Fetch {
                 }
             }
             FromSource::Ended(request, end) => self.planner.handle_input(now, Input::Ended { source, request, end }),
+            // Nothing was pushed.
+            FromSource::Push(_) => {}
             FromSource::Misbehaved(reason) => {
                 tracing::debug!(peer = %source, reason, "a source broke the protocol");
                 self.planner.handle_input(now, Input::Misbehaved { source });
@@ -344,20 +386,20 @@ impl Fetch {
     }
 
     fn look_for_sources(&mut self, now: Instant) {
-        let holders: BTreeMap<PeerId, Holding> = lock(&self.shared.state).merged.holders(self.job.package).collect();
-        let gone: Vec<PeerId> = self.sources.keys().filter(|peer| !holders.contains_key(peer)).copied().collect();
+        let holders = self.shared.holders(&self.job);
+        let gone: Vec<PeerId> = self.sources.keys().filter(|peer| !holders.contains(peer)).copied().collect();
         for peer in gone {
             self.detach(&peer);
             self.planner.handle_input(now, Input::SourceDown { source: peer });
         }
-        let mut new: Vec<PeerId> = holders.into_keys().filter(|peer| !self.sources.contains_key(peer)).collect();
+        let mut new: Vec<PeerId> = holders.into_iter().filter(|peer| !self.sources.contains_key(peer)).collect();
         new.retain(|peer| !self.left_out.contains(peer));
         fastrand::shuffle(&mut new);
         let room = SOURCES_ASKED_MAX.min(SOURCES_MAX - self.left_out.len().min(SOURCES_MAX));
         new.truncate(room.saturating_sub(self.sources.len()));
         for peer in new {
             let commands = self.shared.source(peer);
-            let attach = Command::Attach(self.job.id, Arc::clone(&self.manifest), self.events.clone());
+            let attach = Command::Attach(self.job.id, Attached::new(Arc::clone(&self.manifest), self.events.clone()));
             if commands.try_send(attach).is_ok() {
                 self.sources.insert(peer, commands);
             }

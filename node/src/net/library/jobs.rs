@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use banyan_gossip::PeerId;
 use tokio_util::sync::CancellationToken;
 
 use super::{LibraryError, lock, port::Port};
@@ -28,6 +29,9 @@ const ENDED_MAX: usize = 256;
 /// How often progress is an event.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
+/// The phase in which all is there and waits for others.
+pub(super) const HOLDING: &str = "holding";
+
 /// What is done to a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -37,6 +41,7 @@ pub(crate) enum Kind {
     Uninstall,
     Remove,
     Verify,
+    Push,
 }
 
 impl Kind {
@@ -48,7 +53,28 @@ impl Kind {
             Self::Uninstall => "uninstall",
             Self::Remove => "remove",
             Self::Verify => "verify",
+            Self::Push => "push",
         }
+    }
+}
+
+/// A package that a peer pushes here.
+#[derive(Debug)]
+pub(super) struct Pushed {
+    pub(super) by: PeerId,
+    /// Others that it is pushed to.
+    pub(super) peers: Vec<PeerId>,
+    /// Whether it waits, all there, for [`Pushed::go`].
+    pub(super) hold: bool,
+    /// It may be put in place.
+    pub(super) go: CancellationToken,
+    /// When the peer was last there.
+    pub(super) heard: Mutex<Instant>,
+}
+
+impl Pushed {
+    pub(super) fn new(by: PeerId, peers: Vec<PeerId>, hold: bool) -> Self {
+        Self { by, peers, hold, go: CancellationToken::new(), heard: Mutex::new(Instant::now()) }
     }
 }
 
@@ -64,6 +90,8 @@ pub(super) struct Job {
     pub(super) cancel: Cancel,
     /// Asks everything else.
     pub(super) cancelled: CancellationToken,
+    /// Somebody else wants it here.
+    pub(super) pushed: Option<Pushed>,
     started: Instant,
     port: Port,
     status: Mutex<Status>,
@@ -75,6 +103,7 @@ struct Status {
     phase: &'static str,
     bytes: u64,
     bytes_total: u64,
+    duplicate_bytes: u64,
     rate: f64,
     eta: Option<Duration>,
     error: Option<LibraryError>,
@@ -98,6 +127,7 @@ impl Job {
             phase: status.phase.to_owned(),
             bytes: status.bytes,
             bytes_total: status.bytes_total,
+            duplicate_bytes: status.duplicate_bytes,
             rate: status.rate,
             eta_s: status.eta.map(|eta| eta.as_secs_f64()),
             took_s: took.as_secs_f64(),
@@ -106,8 +136,30 @@ impl Job {
         }
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         lock(&self.status).ended.is_some()
+    }
+
+    /// Whether all is there and waits for the others.
+    pub(super) fn is_holding(&self) -> bool {
+        lock(&self.status).phase == HOLDING
+    }
+
+    /// Why it failed.
+    pub(super) fn error(&self) -> Option<LibraryError> {
+        lock(&self.status).error.clone()
+    }
+
+    /// How far a push is: bytes that are at their targets, and these.
+    pub(super) fn pushed(&self, bytes: u64, targets: Vec<SourceView>) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        self.change(true, |status| {
+            status.bytes = bytes;
+            status.rate = bytes as f64 / seconds.max(0.1);
+            let rest = status.bytes_total.saturating_sub(bytes) as f64 / status.rate;
+            status.eta = Duration::try_from_secs_f64(rest).ok();
+            (status.why, status.sources) = (Why::Sources, targets);
+        });
     }
 
     /// Asks it to stop.
@@ -173,6 +225,7 @@ impl Job {
         self.change(true, |status| {
             status.state = if why == Why::NoSource { "waiting" } else { "running" };
             (status.bytes, status.bytes_total) = (progress.stored_bytes, progress.bytes);
+            status.duplicate_bytes = progress.duplicate_bytes;
             (status.rate, status.eta, status.why, status.sources) = (progress.rate, progress.eta, why, sources);
         });
     }
@@ -211,6 +264,8 @@ impl Job {
                 };
                 (word, status.why.to_string(), hint)
             }
+            (None, None, HOLDING) => ("peers_slow", "all is here; it waits for the others".to_owned(), None),
+            (None, None, "pushing") => ("peers_slow", "those it is pushed to have not fetched it yet".to_owned(), None),
             (None, None, phase) => ("disk", format!("it is {phase}, which takes as long as the disk needs"), None),
         };
         ExplainView { id: self.id, why: why.to_owned(), text, hint: hint.map(Into::into) }
@@ -232,6 +287,7 @@ impl Jobs {
         package: PackageId,
         (name, version): (&str, &str),
         port: &Port,
+        pushed: Option<Pushed>,
     ) -> Result<Arc<Job>, LibraryError> {
         let mut running = self.jobs.values().filter(|job| !job.is_over());
         if let Some(job) = running.clone().find(|job| job.name == name) {
@@ -252,9 +308,11 @@ impl Jobs {
                 Kind::Get | Kind::Install | Kind::Update => "manifest",
                 Kind::Uninstall | Kind::Remove => "removing",
                 Kind::Verify => "checking",
+                Kind::Push => "pushing",
             },
             bytes: 0,
             bytes_total: 0,
+            duplicate_bytes: 0,
             rate: 0.0,
             eta: None,
             error: None,
@@ -271,6 +329,7 @@ impl Jobs {
             version: version.to_owned(),
             cancel: Cancel::default(),
             cancelled: CancellationToken::new(),
+            pushed,
             started: Instant::now(),
             port: port.clone(),
             status: Mutex::new(status),
@@ -281,6 +340,16 @@ impl Jobs {
 
     pub(super) fn job(&self, id: u64) -> Option<&Arc<Job>> {
         self.jobs.get(&id)
+    }
+
+    /// What runs on a package.
+    pub(super) fn on_package(&self, package: PackageId) -> Option<&Arc<Job>> {
+        self.jobs.values().find(|job| job.package == package && !job.is_over() && !job.cancelled.is_cancelled())
+    }
+
+    /// Whether what runs on a title is being cancelled.
+    pub(super) fn is_cancelling(&self, name: &str) -> bool {
+        self.jobs.values().any(|job| job.name == name && !job.is_over() && job.cancelled.is_cancelled())
     }
 
     /// The newest first.

@@ -4,13 +4,18 @@
 //! (`service`), one watches each shared folder (`root`), one asks each peer that something is fetched from
 //! (`source`), one answers each peer that asks (`serving`), and one drives each job (`fetch`, `operations`).
 
+mod batch;
+mod buffers;
 mod disk;
 mod error;
 mod fetch;
+mod follows;
 mod held;
 mod jobs;
 mod operations;
 pub(crate) mod port;
+mod push;
+mod pushed;
 mod root;
 mod selector;
 mod service;
@@ -20,7 +25,10 @@ mod source;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use banyan_gossip::PeerId;
@@ -39,9 +47,11 @@ use crate::{
     library::{
         catalog::{AllowList, Catalog, merged::MergedCatalog},
         manifest::PackageId,
+        push::{Accept, Offers, Targets},
     },
     views::library::{ExplainView, JobView, JobsView, LibraryView, PackageView},
 };
+use buffers::Buffers;
 use held::{Held, Partial};
 pub(crate) use jobs::Kind;
 use jobs::{Job, Jobs};
@@ -56,16 +66,21 @@ const ASKING_MAX: usize = 64;
 /// What all tasks of a library share.
 #[derive(Debug)]
 struct Shared {
+    me: PeerId,
     port: Port,
     allow: AllowList,
+    accept: Accept,
     stop: CancellationToken,
     tasks: TaskTracker,
     runtime: Handle,
     state: Mutex<State>,
     sources: Sources,
     serving: Serving,
+    buffers: Buffers,
     /// The own catalog has changed.
     offer: Notify,
+    /// A folder was shared: catalogs of others are followed.
+    used: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -84,6 +99,10 @@ struct State {
     held: BTreeMap<PackageId, Held>,
     /// The node's user is not told yet what has changed.
     changed: bool,
+    /// Packages that are pushed to others: what of them is told to whom.
+    pushes: BTreeMap<PackageId, Offers>,
+    /// Peers that share folders, with what people call them.
+    members: BTreeMap<PeerId, Option<String>>,
     /// What people call peers.
     labels: BTreeMap<String, String>,
     jobs: Jobs,
@@ -126,6 +145,7 @@ impl Library {
         port: Port,
         roots: &[PathBuf],
         allow: AllowList,
+        accept: Accept,
     ) -> Result<(Self, Door), BuildError> {
         let empty = Catalog::new(0, Vec::new()).expect("no packages are not too many");
         let state = State {
@@ -137,6 +157,8 @@ impl Library {
             merged: MergedCatalog::new(me),
             held: BTreeMap::new(),
             changed: false,
+            pushes: BTreeMap::new(),
+            members: BTreeMap::new(),
             labels: BTreeMap::new(),
             jobs: Jobs::default(),
         };
@@ -144,15 +166,19 @@ impl Library {
         let (asking, mut asked) = mpsc::channel(ASKING_MAX);
         let door = Door::new(asking, stop.clone(), tasks.clone());
         let shared = Arc::new(Shared {
+            me,
             port,
             allow,
+            accept,
             stop,
             tasks,
             runtime: Handle::current(),
             state: Mutex::new(state),
             sources: Sources::default(),
             serving: Serving::default(),
+            buffers: Buffers::default(),
             offer: Notify::new(),
+            used: AtomicBool::new(false),
         });
         for path in roots {
             let failed = |error: LibraryError| BuildError::Library { path: path.clone(), reason: error.to_string() };
@@ -161,7 +187,6 @@ impl Library {
                 return Err(failed(error));
             }
         }
-        shared.spawn(Arc::clone(&shared).follow_catalogs());
         let serving = Arc::clone(&shared);
         shared.spawn(async move {
             loop {
@@ -175,6 +200,11 @@ impl Library {
             (state.roots, state.partials, state.held) = Default::default();
         });
         Ok((Self { shared }, door))
+    }
+
+    /// Whether a folder is shared, or was.
+    pub(crate) fn is_used(&self) -> bool {
+        self.shared.used.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> Result<MutexGuard<'_, State>, LibraryError> {
@@ -252,6 +282,21 @@ impl Library {
     pub async fn verify(&self, package: &Selector) -> Result<JobView, LibraryError> {
         drop(self.state()?);
         self.shared.operate(Kind::Verify, package)
+    }
+
+    /// Pushes a package that is here to others, which fetch it from this node and from each other. With a
+    /// percentage they install it, but none before so many of them have all of it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); [`LibraryError::NotFound`] if nobody is meant.
+    pub async fn push(
+        &self,
+        package: &Selector,
+        to: &Targets,
+        activate_when: Option<u8>,
+    ) -> Result<JobView, LibraryError> {
+        drop(self.state()?);
+        self.shared.push(package, to, activate_when)
     }
 
     /// The jobs that run, and the last that ended.

@@ -2,7 +2,9 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{Job, Kind, LibraryError, Root, Selector, Shared, State, lock, root::Local, selector::compare_versions};
+use super::{
+    Job, Kind, LibraryError, Root, Selector, Shared, State, jobs::Pushed, lock, root::Local, selector::compare_versions,
+};
 use crate::{
     library::{
         catalog::{Holding, merged::ListedVersion},
@@ -15,9 +17,9 @@ use crate::{
 
 /// A package that somebody has.
 #[derive(Debug, Clone)]
-struct Found {
-    name: String,
-    version: ListedVersion,
+pub(super) struct Found {
+    pub(super) name: String,
+    pub(super) version: ListedVersion,
 }
 
 impl Shared {
@@ -58,10 +60,10 @@ impl Shared {
         let title = (&*found.name, &*found.version.version);
         let here = found.version.here.unwrap_or(Holding::Partial);
         if here == Holding::Partial {
-            return self.begin_fetch(kind, found.version.package, title, install).map(|job| job.view());
+            return self.begin_fetch(kind, found.version.package, title, install, None).map(|job| job.view());
         }
         let (root, folder, _) = self.here(found.version.package)?;
-        let job = lock(&self.state).jobs.begin(kind, found.version.package, title, &self.port)?;
+        let job = lock(&self.state).jobs.begin(kind, found.version.package, title, &self.port, None)?;
         job.bytes(found.version.bytes, found.version.bytes);
         if install && here != Holding::Installed {
             self.run_operation(&job, root, folder, Kind::Install);
@@ -94,8 +96,9 @@ impl Shared {
         package: PackageId,
         title: (&str, &str),
         install: bool,
+        pushed: Option<Pushed>,
     ) -> Result<Arc<Job>, LibraryError> {
-        let job = lock(&self.state).jobs.begin(kind, package, title, &self.port)?;
+        let job = lock(&self.state).jobs.begin(kind, package, title, &self.port, pushed)?;
         let (shared, running) = (Arc::clone(self), Arc::clone(&job));
         self.spawn(async move {
             let result = shared.fetch(&running, install).await;
@@ -117,7 +120,7 @@ impl Shared {
         }
         let (root, folder, local) = self.here(found.version.package)?;
         let title = (&*local.title.name, &*local.title.version);
-        let job = lock(&self.state).jobs.begin(kind, found.version.package, title, &self.port)?;
+        let job = lock(&self.state).jobs.begin(kind, found.version.package, title, &self.port, None)?;
         job.bytes(0, found.version.bytes);
         self.run_operation(&job, root, folder, kind);
         Ok(job.view())
@@ -143,7 +146,7 @@ impl Shared {
     }
 
     /// Where a complete package is.
-    fn here(&self, package: PackageId) -> Result<(Arc<Root>, String, Local), LibraryError> {
+    pub(super) fn here(&self, package: PackageId) -> Result<(Arc<Root>, String, Local), LibraryError> {
         let state = lock(&self.state);
         let found = state.roots.iter().find_map(|root| {
             let (folder, local) = root.folder_of(package)?;
@@ -191,7 +194,11 @@ fn version_view(version: &ListedVersion) -> VersionView {
 }
 
 /// The package that is meant, of those that are suitable.
-fn find(state: &State, selector: &Selector, suits: impl Fn(&ListedVersion) -> bool) -> Result<Found, LibraryError> {
+pub(super) fn find(
+    state: &State,
+    selector: &Selector,
+    suits: impl Fn(&ListedVersion) -> bool,
+) -> Result<Found, LibraryError> {
     let mut by_id: Vec<Found> = Vec::new();
     let mut by_title: Vec<Found> = Vec::new();
     for title in state.merged.titles(&state.own) {

@@ -10,6 +10,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use banyan_gossip::PeerId;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -60,10 +61,17 @@ pub(super) struct Root {
     pub(super) given_up: CancellationToken,
 }
 
-/// What a download is for, so that it can go on after a restart: folder, package, name, version, whether it is
-/// installed then.
+/// What a download is for, so that it can go on after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Wanted(String, PackageId, String, String, bool);
+pub(super) struct Purpose {
+    pub(super) package: PackageId,
+    pub(super) name: String,
+    pub(super) version: String,
+    /// Whether it is installed then.
+    pub(super) install: bool,
+    /// Who says when.
+    pub(super) held_by: Option<PeerId>,
+}
 
 /// A scan made way for an operation.
 #[derive(Debug)]
@@ -236,27 +244,24 @@ impl Root {
         }
     }
 
-    /// What the download in a folder is for: its title, and whether it is installed then. Blocks.
-    pub(super) fn wanted(&self, folder: &str, package: PackageId) -> Option<(Title, bool)> {
-        let all = self.all_wanted();
-        let found = all.into_iter().find(|wanted| wanted.0 == folder && wanted.1 == package);
-        let Wanted(_, _, name, version, install) = found?;
-        Some((Title::new(&name, &version).ok()?, install))
+    /// What the download in a folder is for. Blocks.
+    pub(super) fn wanted(&self, folder: &str, package: PackageId) -> Option<Purpose> {
+        let purpose = self.all_wanted().remove(folder).filter(|purpose| purpose.package == package)?;
+        Title::new(&purpose.name, &purpose.version).is_ok().then_some(purpose)
     }
 
-    fn all_wanted(&self) -> Vec<Wanted> {
+    /// By folder.
+    fn all_wanted(&self) -> BTreeMap<String, Purpose> {
         let bytes = read_all(self.library.store(), WANTED, WANTED_BYTES_MAX).ok().flatten().unwrap_or_default();
         ciborium::from_reader(&bytes[..]).unwrap_or_default()
     }
 
     /// Remembers what the download in a folder is for; `None`: there is none any more. Blocks.
-    pub(super) fn want(&self, folder: &str, what: Option<(PackageId, &Title, bool)>) -> Result<(), LibraryError> {
+    pub(super) fn want(&self, folder: &str, purpose: Option<Purpose>) -> Result<(), LibraryError> {
         let _index = lock(&self.index);
         let mut all = self.all_wanted();
-        all.retain(|wanted| wanted.0 != folder);
-        all.extend(what.map(|(package, title, install)| {
-            Wanted(folder.to_owned(), package, title.name.clone(), title.version.clone(), install)
-        }));
+        all.remove(folder);
+        all.extend(purpose.map(|purpose| (folder.to_owned(), purpose)));
         let mut bytes = Vec::new();
         ciborium::into_writer(&all, &mut bytes).expect("writing to memory does not fail");
         Ok(replace_file(self.library.store(), WANTED, &bytes)?)

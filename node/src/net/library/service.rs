@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -14,7 +14,14 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{LibraryError, Shared, held::Held, jobs::Kind, lock, root::Root, source::What};
+use super::{
+    LibraryError, Shared,
+    held::Held,
+    jobs::{Kind, Pushed},
+    lock,
+    root::{Purpose, Root},
+    source::What,
+};
 use crate::{
     library::{
         catalog::{Catalog, Entry, Holding},
@@ -138,7 +145,11 @@ impl Shared {
                     state.changed = true;
                 }
                 state.labels.clear();
+                state.members.clear();
                 for row in rows.rows {
+                    if row.library.is_some() {
+                        state.members.insert(row.peer, row.label.clone());
+                    }
                     state.merged.handle_row(row.peer, row.library);
                     if let Some(label) = row.label {
                         state.labels.insert(row.peer.to_string(), label);
@@ -230,6 +241,9 @@ impl Shared {
         let (root, recovered) = self.blocking(move || Root::open(&path)).await?;
         lock(&self.state).roots.push(Arc::clone(&root));
         self.spawn(Arc::clone(self).watch(Arc::clone(&root)));
+        if !self.used.swap(true, Ordering::Relaxed) {
+            self.spawn(Arc::clone(self).follow_catalogs());
+        }
         for (folder, outcome) in recovered.done {
             if let crate::library::transaction::Recovery::Download(package) = outcome {
                 self.resume(&root, folder, package).await;
@@ -241,14 +255,16 @@ impl Shared {
     async fn resume(self: &Arc<Self>, root: &Arc<Root>, folder: String, package: PackageId) {
         let reading = Arc::clone(root);
         let wanted = self.blocking(move || Ok::<_, LibraryError>(reading.wanted(&folder, package))).await;
-        let Ok(Some((title, install))) = wanted else {
+        let Ok(Some(purpose)) = wanted else {
             tracing::warn!(root = %root.path.display(), %package, "it is not known what a download was for");
             return;
         };
+        let Purpose { name, version, install, held_by, .. } = purpose;
         let kind = if install { Kind::Install } else { Kind::Get };
-        match self.begin_fetch(kind, package, (&title.name, &title.version), install) {
-            Ok(job) => tracing::info!(job = job.id, name = title.name, "goes on with a download"),
-            Err(error) => tracing::warn!(name = title.name, %error, "cannot go on with a download"),
+        let pushed = held_by.map(|by| Pushed::new(by, Vec::new(), true));
+        match self.begin_fetch(kind, package, (&name, &version), install, pushed) {
+            Ok(job) => tracing::info!(job = job.id, name, "goes on with a download"),
+            Err(error) => tracing::warn!(name, %error, "cannot go on with a download"),
         }
     }
 }

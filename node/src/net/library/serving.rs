@@ -15,19 +15,25 @@ use banyan_gossip::PeerId;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
-    time::{MissedTickBehavior, interval, timeout},
+    time::timeout,
 };
 
-use super::{Shared, held::Held, lock, port::Asking};
+use super::{
+    Shared,
+    batch::Batch,
+    follows::{Follow, Follows, send_blob},
+    held::Held,
+    lock,
+    port::Asking,
+};
 use crate::{
     library::{
-        bitfield::PieceSet,
         download::RequestId,
         manifest::{Manifest, PackageId},
         piece::Piece,
         serve::{Output, Refused, Serve},
         store::{Access, Store},
-        wire::{Answer, Ask, Block, CHUNK_BYTES, HEAD_BYTES, Head, Kind, RANGES_MAX, WireError, put_chunk},
+        wire::{Answer, Ask, Block, HEAD_BYTES, Head, Kind, WireError},
     },
     net::fs_store::FsFile,
 };
@@ -40,10 +46,6 @@ const DECIDED_BYTES: u64 = 1024 * 1024;
 const DECIDED_BLOCKS: usize = 8192;
 /// Messages to a peer that wait, of at most 128 KiB each.
 const ANSWERS_MAX: usize = 16;
-/// Packages that a peer may follow at a time.
-const FOLLOWS_MAX: usize = 256;
-/// How often those who follow a download are told of new pieces.
-const HAS_EVERY: Duration = Duration::from_millis(100);
 /// Reads from disks at a time.
 const READS_MAX: usize = 4;
 /// A peer that takes not a byte for this long is broken.
@@ -129,13 +131,13 @@ impl Shared {
             let (from_peer, to_peer) = stream.split();
             let (answers, queue) = mpsc::channel(ANSWERS_MAX);
             let (blocks, read) = mpsc::channel(1);
-            let follows = Mutex::new(BTreeMap::new());
+            let follows = Mutex::new(Follows::default());
             let error = tokio::select! {
                 () = stop.cancelled() => None,
                 Err(error) = shared.read_asks(&asker, from_peer, &answers, &follows, &activity) => Some(error),
                 Err(error) = shared.read_blocks(&asker, &blocks) => Some(error),
                 Err(error) = shared.write_answers(&asker, to_peer, queue, read) => Some(error),
-                Err(error) = shared.tell_followers(&answers, &follows) => Some(error),
+                () = shared.tell_followers(peer, &answers, &follows) => None,
                 else => None,
             };
             if let Some(error) = error {
@@ -154,7 +156,7 @@ impl Shared {
         asker: &Arc<Asker>,
         mut stream: impl AsyncRead + Unpin,
         answers: &mpsc::Sender<Vec<u8>>,
-        follows: &Mutex<BTreeMap<u64, Follow>>,
+        follows: &Mutex<Follows>,
         activity: &crate::net::activity::Activity,
     ) -> Result<(), AskerError> {
         let mut frame = Vec::new();
@@ -183,14 +185,36 @@ impl Shared {
                     None => Answer::Gone(id).put(&mut out),
                 },
                 Ask::Follow(id, package) => match self.held(package) {
-                    Some(held) if lock(follows).len() < FOLLOWS_MAX => {
-                        let told = held.pieces();
+                    Some(held) if !lock(follows).is_full() => {
+                        let told = self.told(&asker.peer, &held);
                         send_blob(id, &told.to_bytes(), answers).await;
-                        lock(follows).insert(id, Follow { package, told });
+                        lock(follows).packages.insert(id, Follow { package, told });
                     }
                     _ => Answer::Gone(id).put(&mut out),
                 },
-                Ask::Unfollow(id) => drop(lock(follows).remove(&id)),
+                Ask::Unfollow(id) => {
+                    let mut follows = lock(follows);
+                    follows.packages.remove(&id);
+                    follows.pushed.remove(&id);
+                }
+                Ask::Push(id, offer) => {
+                    if lock(follows).is_full() {
+                        Answer::Gone(id).put(&mut out);
+                    } else {
+                        let taken = self.take(asker.peer, offer);
+                        lock(follows).pushed.insert(id, taken);
+                    }
+                }
+                Ask::Install(id) => {
+                    if let Some(taken) = lock(follows).pushed.get_mut(&id) {
+                        self.install_taken(taken);
+                    }
+                }
+                Ask::Withdraw(id) => {
+                    if let Some(taken) = lock(follows).pushed.get(&id) {
+                        self.withdraw(asker.peer, taken);
+                    }
+                }
                 Ask::Pieces(id, package, first, count) => {
                     let end = first.checked_add(count).ok_or(AskerError::Invalid)?;
                     self.on_pieces(asker, id, package, first..end, &mut out)?;
@@ -258,7 +282,7 @@ impl Shared {
     async fn read_blocks(
         self: &Arc<Self>,
         asker: &Arc<Asker>,
-        blocks: &mpsc::Sender<(Vec<u8>, u64)>,
+        blocks: &mpsc::Sender<(Batch, u64)>,
     ) -> Result<(), AskerError> {
         loop {
             if lock(&self.serving.askers).get(&asker.peer).is_none_or(|current| current.number != asker.number) {
@@ -287,16 +311,16 @@ impl Shared {
 
     /// Blocks. A request of which something cannot be read is gone: a download that is just put in place is
     /// elsewhere a moment later, and may be asked for again.
-    fn read_parts(&self, asker: &Asker, parts: Vec<Part>) -> Vec<u8> {
+    fn read_parts(&self, asker: &Asker, parts: Vec<Part>) -> Batch {
         let mut gone = lock(&asker.gone);
-        let mut out = Vec::with_capacity(BATCH_BYTES as usize + 4096);
+        let mut out = Batch::new(&self.buffers);
         let mut held: Option<Held> = None;
         let mut open: Option<(usize, FsFile)> = None;
         for part in parts {
             let (request, manifest, piece, offset, bytes) = match part {
                 Part::End(request) => {
                     if !gone.remove(&request) {
-                        Answer::End(request).put(&mut out);
+                        out.put(|head| Answer::End(request).put(head));
                     }
                     continue;
                 }
@@ -308,7 +332,7 @@ impl Shared {
             }
             let place = held.as_ref().zip(manifest.locate(piece));
             let Some((held, at)) = place else {
-                Answer::Gone(request).put(&mut out);
+                out.put(|head| Answer::Gone(request).put(head));
                 gone.insert(request);
                 continue;
             };
@@ -317,21 +341,20 @@ impl Shared {
                 let path = held.path(at.file);
                 open = path.and_then(|path| Some((at.file, store.open(&path, Access::Read).ok()?)));
             }
-            let start = out.len();
-            Block { id: request, piece: piece.0, offset }.put(&mut out, bytes);
-            let (mut filled, end) = (out.len(), out.len() + bytes as usize);
-            out.resize(end, 0);
-            while filled < end {
-                let place = at.offset + u64::from(offset) + (filled + bytes as usize - end) as u64;
-                match open.as_ref().map(|(_, file)| store.read_at(file, place, &mut out[filled..])) {
-                    Some(Ok(read @ 1..)) => filled += read,
-                    _ => {
-                        out.truncate(start);
-                        Answer::Gone(request).put(&mut out);
-                        gone.insert(request);
-                        break;
-                    }
+            let start = out.filled;
+            out.put(|head| Block { id: request, piece: piece.0, offset }.put(head, bytes));
+            let (room, mut read) = (out.room(bytes as usize), 0);
+            while read < room.len() {
+                let place = at.offset + u64::from(offset) + read as u64;
+                match open.as_ref().map(|(_, file)| store.read_at(file, place, &mut room[read..])) {
+                    Some(Ok(more @ 1..)) => read += more,
+                    _ => break,
                 }
+            }
+            if read < bytes as usize {
+                out.filled = start;
+                out.put(|head| Answer::Gone(request).put(head));
+                gone.insert(request);
             }
         }
         out
@@ -342,16 +365,16 @@ impl Shared {
         asker: &Asker,
         mut stream: impl AsyncWrite + Unpin,
         mut answers: mpsc::Receiver<Vec<u8>>,
-        mut blocks: mpsc::Receiver<(Vec<u8>, u64)>,
+        mut blocks: mpsc::Receiver<(Batch, u64)>,
     ) -> Result<(), AskerError> {
         loop {
             let (out, bytes) = tokio::select! {
                 biased;
-                Some(out) = answers.recv() => (out, 0),
-                Some(block) = blocks.recv() => block,
+                Some(out) = answers.recv() => (Batch::from(out), None),
+                Some((out, bytes)) = blocks.recv() => (out, Some(bytes)),
                 else => return Ok(()),
             };
-            let mut rest = &out[..];
+            let mut rest = &out.bytes[..out.filled];
             while !rest.is_empty() {
                 match timeout(STALL_TIMEOUT, stream.write(rest)).await.map_err(|_| AskerError::Stuck)?? {
                     0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
@@ -359,7 +382,8 @@ impl Shared {
                 }
             }
             timeout(STALL_TIMEOUT, stream.flush()).await.map_err(|_| AskerError::Stuck)??;
-            if bytes > 0 {
+            if let Some(bytes) = bytes {
+                self.buffers.give(out.bytes);
                 let mut decided = lock(&asker.decided);
                 decided.bytes -= bytes;
                 let room = decided.bytes < DECIDED_BYTES;
@@ -368,33 +392,6 @@ impl Shared {
                     lock(&self.serving.serve).handle_ready(asker.peer, true);
                     self.decide();
                 }
-            }
-        }
-    }
-
-    /// Tells of new pieces of downloads, and of packages that are gone.
-    async fn tell_followers(
-        &self,
-        answers: &mpsc::Sender<Vec<u8>>,
-        follows: &Mutex<BTreeMap<u64, Follow>>,
-    ) -> Result<(), AskerError> {
-        let mut tick = interval(HAS_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            let mut out = Vec::new();
-            lock(follows).retain(|id, follow| {
-                let Some(held) = self.held(follow.package) else {
-                    Answer::Gone(*id).put(&mut out);
-                    return false;
-                };
-                if !follow.told.is_full() {
-                    follow.tell(*id, held.pieces(), &mut out);
-                }
-                true
-            });
-            if !out.is_empty() && answers.send(out).await.is_err() {
-                return Ok(());
             }
         }
     }
@@ -414,45 +411,5 @@ impl Asker {
             parts.push(part);
         }
         (parts, bytes)
-    }
-}
-
-/// A package that a peer follows.
-#[derive(Debug)]
-struct Follow {
-    package: PackageId,
-    told: PieceSet,
-}
-
-impl Follow {
-    fn tell(&mut self, id: u64, have: PieceSet, out: &mut Vec<u8>) {
-        if have.len() != self.told.len() || have.count() == self.told.count() {
-            return;
-        }
-        let mut ranges: Vec<(u32, u32)> = Vec::new();
-        for Piece(piece) in have.iter().filter(|piece| !self.told.contains(*piece)) {
-            match ranges.last_mut() {
-                Some((_, end)) if *end == piece => *end += 1,
-                _ => ranges.push((piece, piece + 1)),
-            }
-        }
-        for ranges in ranges.chunks(RANGES_MAX) {
-            Answer::Has(id, ranges.to_vec()).put(out);
-        }
-        self.told = have;
-    }
-}
-
-async fn send_blob(id: u64, bytes: &[u8], answers: &mpsc::Sender<Vec<u8>>) {
-    let mut out = Vec::new();
-    Answer::Blob(id, bytes.len() as u64).put(&mut out);
-    for chunk in bytes.chunks(CHUNK_BYTES) {
-        put_chunk(&mut out, id, chunk);
-        if answers.send(std::mem::take(&mut out)).await.is_err() {
-            return;
-        }
-    }
-    if !out.is_empty() {
-        let _ = answers.send(out).await;
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Shared, lock};
+use super::{Shared, buffers::Buffers, lock};
 use crate::{
     library::{
         bitfield::PieceSet,
@@ -24,7 +24,8 @@ use crate::{
         manifest::{MANIFEST_BYTES_MAX, Manifest, PackageId},
         piece::Piece,
         wire::{
-            Answer, Ask, BLOCK_HEAD_BYTES, Blob, Block, CHUNK_HEAD_BYTES, HEAD_BYTES, Head, Kind as Frame, WireError,
+            Answer, Ask, BLOCK_HEAD_BYTES, Blob, Block, CHUNK_HEAD_BYTES, HEAD_BYTES, Head, Kind as Frame, Offer,
+            PushState, WireError,
         },
     },
     net::activity::Activity,
@@ -47,11 +48,15 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) enum Command {
     /// A job wants to know what the peer has of a package.
-    Attach(u64, Arc<Manifest>, mpsc::Sender<(PeerId, FromSource)>),
+    Attach(u64, Attached),
     /// It wants nothing more.
     Detach(u64),
     Pieces(u64, RequestId, Range<u32>),
     Cancel(u64, RequestId, Piece),
+    /// What a job has pushed to the peer: everybody has it, it may be installed.
+    Install(u64),
+    /// It is not to be taken any more.
+    Withdraw(u64),
     Question(Question),
 }
 
@@ -83,6 +88,8 @@ pub(super) enum FromSource {
         whole: Option<Vec<u8>>,
     },
     Ended(RequestId, End),
+    /// How far the peer is with what was pushed to it.
+    Push(PushState),
     Misbehaved(String),
 }
 
@@ -141,10 +148,23 @@ struct Asker {
     questions: VecDeque<Question>,
 }
 
+/// A job, as who asks a peer for it knows it.
 #[derive(Debug, Clone)]
-struct Attached {
+pub(super) struct Attached {
     manifest: Arc<Manifest>,
     events: mpsc::Sender<(PeerId, FromSource)>,
+    /// It does not fetch the package from the peer, but pushes it there.
+    offer: Option<Arc<Offer>>,
+}
+
+impl Attached {
+    pub(super) const fn new(manifest: Arc<Manifest>, events: mpsc::Sender<(PeerId, FromSource)>) -> Self {
+        Self { manifest, events, offer: None }
+    }
+
+    pub(super) fn pushing(self, offer: Arc<Offer>) -> Self {
+        Self { offer: Some(offer), ..self }
+    }
 }
 
 impl Asker {
@@ -194,11 +214,15 @@ impl Asker {
     /// Takes a command while there is no stream.
     fn note(&mut self, command: Command) {
         match command {
-            Command::Attach(job, manifest, events) => drop(self.jobs.insert(job, Attached { manifest, events })),
+            Command::Attach(job, attached) => drop(self.jobs.insert(job, attached)),
             Command::Detach(job) => drop(self.jobs.remove(&job)),
             Command::Question(question) if self.questions.len() < QUESTIONS_MAX => self.questions.push_back(question),
             // The job has been told that there is no stream, or will be.
-            Command::Question(_) | Command::Pieces(..) | Command::Cancel(..) => {}
+            Command::Question(_)
+            | Command::Pieces(..)
+            | Command::Cancel(..)
+            | Command::Install(_)
+            | Command::Withdraw(_) => {}
         }
     }
 
@@ -209,9 +233,9 @@ impl Asker {
         let (from_peer, to_peer) = stream.split();
         let table = Mutex::new(Table::default());
         let error = {
-            let peer = self.peer;
+            let (peer, shared) = (self.peer, Arc::clone(&self.shared));
             tokio::select! {
-                Err(error) = read(peer, from_peer, &table, &link.activity) => error,
+                Err(error) = read(peer, from_peer, &table, &link.activity, &shared.buffers) => error,
                 Err(error) = self.ask(to_peer, &table) => error,
                 else => StreamError::Idle,
             }
@@ -260,8 +284,7 @@ impl Asker {
     fn carry_out(&mut self, command: Command, table: &Mutex<Table>, out: &mut Vec<u8>) {
         let mut table = lock(table);
         match command {
-            Command::Attach(job, manifest, events) => {
-                let attached = Attached { manifest, events };
+            Command::Attach(job, attached) => {
                 self.jobs.insert(job, attached.clone());
                 table.attach(job, attached, out);
             }
@@ -275,6 +298,8 @@ impl Asker {
                 }
             }
             Command::Cancel(job, request, piece) => table.cancel(job, request, piece, out),
+            Command::Install(job) => table.follow(job).map(Ask::Install).iter().for_each(|ask| ask.put(out)),
+            Command::Withdraw(job) => table.follow(job).map(Ask::Withdraw).iter().for_each(|ask| ask.put(out)),
             Command::Question(question) => table.question(question, out),
         }
     }
@@ -298,8 +323,17 @@ impl Table {
 
     fn attach(&mut self, job: u64, attached: Attached, out: &mut Vec<u8>) {
         let id = self.id();
-        Ask::Follow(id, attached.manifest.id()).put(out);
+        match &attached.offer {
+            Some(offer) => Ask::Push(id, Offer::clone(offer)),
+            None => Ask::Follow(id, attached.manifest.id()),
+        }
+        .put(out);
         self.follows.insert(id, (job, attached, Blob::default()));
+    }
+
+    /// What a job follows.
+    fn follow(&self, job: u64) -> Option<u64> {
+        self.follows.iter().find(|(_, (other, ..))| *other == job).map(|(id, _)| *id)
     }
 
     fn detach(&mut self, job: u64, out: &mut Vec<u8>) {
@@ -366,6 +400,10 @@ impl Table {
             Answer::Has(id, ranges) => {
                 Ok(self.follows.get(&id).map(|(_, attached, _)| (attached.clone(), FromSource::Has(ranges))))
             }
+            Answer::Push(id, state) => {
+                let pushed = self.follows.get(&id).filter(|(_, attached, _)| attached.offer.is_some());
+                Ok(pushed.map(|(_, attached, _)| (attached.clone(), FromSource::Push(state))))
+            }
             Answer::End(id) => self.finish(id, End::Sent),
             Answer::Busy(id, after_ms) => self.finish(id, End::Busy(Duration::from_millis(after_ms.into()))),
             Answer::Gone(id) => {
@@ -414,6 +452,7 @@ struct Piecemeal {
     id: u64,
     piece: u32,
     bytes: Vec<u8>,
+    filled: usize,
 }
 
 async fn read(
@@ -421,6 +460,7 @@ async fn read(
     mut stream: impl AsyncRead + Unpin,
     table: &Mutex<Table>,
     activity: &Activity,
+    buffers: &Buffers,
 ) -> Result<(), StreamError> {
     let mut frame = Vec::new();
     let mut current = Piecemeal::default();
@@ -430,7 +470,7 @@ async fn read(
         let head = Head::decode(head)?;
         activity.note();
         let told = if head.kind == Frame::Block {
-            Some(read_block(&mut stream, head.bytes, table, &mut current).await?)
+            Some(read_block(&mut stream, head.bytes, table, &mut current, buffers).await?)
         } else {
             frame.resize(head.bytes as usize, 0);
             stream.read_exact(&mut frame).await?;
@@ -452,6 +492,7 @@ async fn read_block(
     length: u32,
     table: &Mutex<Table>,
     current: &mut Piecemeal,
+    buffers: &Buffers,
 ) -> Result<(Attached, FromSource), StreamError> {
     let mut head = [0; BLOCK_HEAD_BYTES];
     stream.read_exact(&mut head).await?;
@@ -461,17 +502,17 @@ async fn read_block(
     let (request, attached) = asked.ok_or(WireError::Unasked("bytes that were not asked for"))?;
     let at = attached.manifest.locate(Piece(piece)).ok_or(WireError::Unasked("a piece that does not exist"))?;
     if offset == 0 {
-        *current = Piecemeal { id, piece, bytes: Vec::with_capacity(at.bytes as usize) };
+        // What was begun and given up is used again.
+        buffers.give(std::mem::take(&mut current.bytes));
+        *current = Piecemeal { id, piece, bytes: buffers.take(at.bytes as usize), filled: 0 };
     }
-    let start = current.bytes.len();
+    let start = current.filled;
     if (current.id, current.piece, start) != (id, piece, offset as usize) {
         return Err(WireError::Unasked("bytes of a piece out of order").into());
     }
-    if start + bytes as usize > at.bytes as usize {
-        return Err(WireError::Unasked("more bytes than a piece has").into());
-    }
-    current.bytes.resize(start + bytes as usize, 0);
-    stream.read_exact(&mut current.bytes[start..]).await?;
-    let whole = (current.bytes.len() == at.bytes as usize).then(|| std::mem::take(&mut current.bytes));
+    let room = current.bytes.get_mut(start..start + bytes as usize);
+    stream.read_exact(room.ok_or(WireError::Unasked("more bytes than a piece has"))?).await?;
+    current.filled += bytes as usize;
+    let whole = (current.filled == at.bytes as usize).then(|| std::mem::take(current).bytes);
     Ok((attached, FromSource::Block { request, piece: Piece(piece), bytes, whole }))
 }
