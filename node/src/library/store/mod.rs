@@ -23,7 +23,7 @@ use std::io;
 pub use ops::{
     ReadAt, TREE_DEPTH_MAX, create_dirs, path_of, read_all, remove_tree, replace_file, sync_dirs, sync_tree, write_new,
 };
-pub(crate) use ops::{SYNC_BATCH, parent};
+pub(crate) use ops::{SYNC_BATCH, is_zero, parent};
 
 /// Longest path, in bytes.
 pub const PATH_BYTES_MAX: usize = 8192;

@@ -12,8 +12,8 @@ use crate::library::{
     piece::{self, Piece},
     sentinel::SENTINEL_BYTES_MAX,
     store::{
-        Access, Kind, SYNC_BATCH, Store, create_dirs, parent, path_of, read_all, remove_tree, replace_file, sync_dirs,
-        write_new,
+        Access, Kind, SYNC_BATCH, Store, create_dirs, is_zero, parent, path_of, read_all, remove_tree, replace_file,
+        sync_dirs, write_new,
     },
     unpack::{Limits, Unpacker},
 };
@@ -156,7 +156,10 @@ impl<S: Store> Download<S> {
         // Before it is written: what fails may have been written in part.
         self.unsynced.insert(at.file);
         let (_, file) = self.open.as_ref().expect("it was opened");
-        self.claim.library.store.write_at(file, at.offset, bytes)?;
+        // A file begins as a hole, where nothing but this piece is ever written.
+        if !is_zero(bytes) {
+            self.claim.library.store.write_at(file, at.offset, bytes)?;
+        }
         self.written.insert(at.file);
         self.unsaved.insert(piece);
         self.have.insert(piece);

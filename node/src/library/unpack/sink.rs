@@ -9,7 +9,7 @@ use std::{
 use super::{Limits, PATH_BYTES_SUM_MAX, RATIO_FREE_BYTES, UnpackError};
 use crate::library::{
     path::{OWN_PREFIX, PackagePath, check_collisions},
-    store::{Access, Store, StoreError, create_dirs, parent, path_of},
+    store::{Access, Store, StoreError, create_dirs, is_zero, parent, path_of},
     transaction::Cancel,
 };
 
@@ -45,6 +45,7 @@ pub trait Target {
     /// # Errors
     /// The disk fails.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StoreError>;
+    fn set_len(&mut self, bytes: u64) -> Result<(), StoreError>;
 }
 
 impl<'a> Sink<'a> {
@@ -86,7 +87,7 @@ impl<'a> Sink<'a> {
         self.target.create_dirs(parent(path.as_str()))?;
         self.target.create(path.as_str(), executable)?;
         self.files.insert(path);
-        let (mut buffer, mut offset) = (vec![0; CHUNK_BYTES], 0);
+        let (mut buffer, mut offset, mut hole) = (vec![0; CHUNK_BYTES], 0, false);
         loop {
             if self.cancel.is_cancelled() {
                 return Err(UnpackError::Cancelled);
@@ -96,10 +97,16 @@ impl<'a> Sink<'a> {
                 read => read.map_err(|error| UnpackError::reading(archive, error))?,
             };
             if read == 0 {
+                if hole {
+                    self.target.set_len(offset)?;
+                }
                 return Ok(offset);
             }
             self.room = self.room.checked_sub(read as u64).ok_or(UnpackError::TooMuch(self.bytes_max, "bytes"))?;
-            self.target.write(offset, &buffer[..read])?;
+            hole = is_zero(&buffer[..read]);
+            if !hole {
+                self.target.write(offset, &buffer[..read])?;
+            }
             offset += read as u64;
         }
     }
@@ -164,5 +171,10 @@ impl<S: Store> Target for StoreTarget<'_, S> {
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let file = self.file.as_ref().expect("a file is made before it is written");
         self.store.write_at(file, offset, bytes)
+    }
+
+    fn set_len(&mut self, bytes: u64) -> Result<(), StoreError> {
+        let file = self.file.as_ref().expect("a file is made before it is written");
+        self.store.set_len(file, bytes)
     }
 }
