@@ -11,6 +11,8 @@
 # push      from one node with an uplink of 80 Mbit/s to 20: the last has all within 1.5 times of what one copy takes at
 #           that rate, and the source sends at most 1.7 times the size
 #
+# full      a disk that is full in the middle: the job says so, and goes on with what it has when there is room
+#
 # Without a scenario all of them, and a table. Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN), iproute2, curl and jq, and
 # 6 GiB in FOLDER (default /dev/shm). Exits 77 where it may not make namespaces, 1 if a limit is not kept. Touches only
 # namespaces that it made itself.
@@ -19,7 +21,7 @@ set -euo pipefail
 banyan=$(realpath "${1:-target/release/banyan}")
 shift || true
 scenarios=("${@:-}")
-[[ -n ${scenarios[0]} ]] || scenarios=(rates killed slow push)
+[[ -n ${scenarios[0]} ]] || scenarios=(rates killed slow push full)
 tag=bnl$$
 work=$(mktemp -d "${FOLDER:-/dev/shm}/banyan-library.XXXXXX")
 bridge=$tag-lan
@@ -42,7 +44,7 @@ drop_hosts() {
     hosts=()
     rm -rf "$work"/h*
 }
-cleanup() { drop_hosts; rm -rf "$work"; }
+cleanup() { drop_hosts; umount "$work"/h* 2>/dev/null || true; rm -rf "$work"; }
 trap cleanup EXIT
 
 # Polls a command until it succeeds: wait_for SECONDS WHAT COMMAND…
@@ -186,8 +188,8 @@ push_over() { [[ $(job 1 | jq -r .state) != running ]]; }
 sent() { inside 1 cat /sys/class/net/eth0/statistics/tx_bytes; }
 
 run_push() {
-    local mib=128 nodes=20 host before took copy factor
-    build 80mbit $(for ((host = 0; host < nodes; host++)); do echo -; done)
+    local mib=${MIB:-128} mbit=${MBIT:-80} nodes=20 host before took copy factor
+    build "${mbit}mbit" $(for ((host = 0; host < nodes; host++)); do echo -; done)
     package 1 "$mib"
     for ((host = 1; host <= nodes + 1; host++)); do
         if ((host > 1)); then
@@ -203,11 +205,35 @@ run_push() {
     wait_for 300 "the push to end" push_over
     [[ $(job 1 | jq -r .state) == done ]] || { job 1 | jq . >&2; fail "the push failed"; }
     took=$(job 1 | jq .took_s)
-    copy=$(awk "BEGIN { printf \"%.1f\", $mib * 8.388608 / 80 }")
+    copy=$(awk "BEGIN { printf \"%.1f\", $mib * 8.388608 / $mbit }")
     factor=$(awk "BEGIN { printf \"%.2f\", ($(sent) - $before) / $mib / 1048576 }")
     verdict push "$mib MiB to $nodes in $(printf %.1f "$took") s, one copy takes $copy s" "at most 1.5 times as long" \
         "$(is "$took <= 1.5 * $copy")"
     verdict push "the source sent $factor times the size" "at most 1.7 times" "$(is "$factor <= 1.7")"
+}
+
+run_full() {
+    local before
+    build - -
+    package 2 192
+    mkdir -p "$work/h1"
+    mount -t tmpfs -o size=96m none "$work/h1"
+    for host in 1 2; do start_node "$host"; done
+    wait_for 60 "the source to be known" sees 1 1
+    get 1
+    wait_for 60 "the job to end" push_over
+    before=$(job 1 | jq -r '"\(.state) \(.error.code)"')
+    verdict full "$(job 1 | jq -r '"\(.bytes / 1048576 | floor) MiB there: \(.error.message)"' | cut -c1-57)" "failed disk_full" \
+        "$(awk "BEGIN { print \"$before\" == \"failed disk_full\" }")"
+    mount -o remount,size=512m "$work/h1"
+    get 1
+    done_again() { [[ $(api 1 /jobs/2 | jq -r .data.state) == done ]]; }
+    wait_for 60 "the second job to be done" done_again
+    cmp "$work/h1/set/data.bin" "$work/set.192" || fail "it is not what was sent"
+    verdict full "$(api 1 /jobs/2 | jq -r '.data.sources | map(.bytes) | add / 1048576 | floor') MiB came after there was room" \
+        "less than 192 MiB" "$(is "$(api 1 /jobs/2 | jq '.data.sources | map(.bytes) | add / 1048576') < 190")"
+    drop_hosts
+    umount "$work/h1" 2>/dev/null || true
 }
 
 for scenario in "${scenarios[@]}"; do

@@ -74,9 +74,7 @@ fn spread(peers: usize, pieces: u32) -> (u32, u32) {
             }
         }
         for from in 0..peers {
-            let lacks = |to: usize, piece: u32| {
-                !have[to].contains(Piece(piece)) && !came.iter().any(|other| *other == (to, piece))
-            };
+            let lacks = |to: usize, piece: u32| !have[to].contains(Piece(piece)) && !came.contains(&(to, piece));
             let turns = (0..peers).map(|turn| (from + steps as usize + turn) % peers);
             let copies = |piece: &Piece| have.iter().filter(|have| have.contains(*piece)).count();
             let find = |to: usize| {
