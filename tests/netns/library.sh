@@ -42,9 +42,11 @@ drop_hosts() {
     for host in "${hosts[@]}"; do ip netns del "$tag-h$host" 2>/dev/null || true; done
     ip netns del "$bridge" 2>/dev/null || true
     hosts=()
+    # Of `full`.
+    umount "$work/h1" 2>/dev/null || true
     rm -rf "$work"/h*
 }
-cleanup() { drop_hosts; umount "$work"/h* 2>/dev/null || true; rm -rf "$work"; }
+cleanup() { drop_hosts; rm -rf "$work"; }
 trap cleanup EXIT
 
 # Polls a command until it succeeds: wait_for SECONDS WHAT COMMAND…
@@ -232,8 +234,6 @@ run_full() {
     cmp "$work/h1/set/data.bin" "$work/set.192" || fail "it is not what was sent"
     verdict full "$(api 1 /jobs/2 | jq -r '.data.sources | map(.bytes) | add / 1048576 | floor') MiB came after there was room" \
         "less than 192 MiB" "$(is "$(api 1 /jobs/2 | jq '.data.sources | map(.bytes) | add / 1048576') < 190")"
-    drop_hosts
-    umount "$work/h1" 2>/dev/null || true
 }
 
 for scenario in "${scenarios[@]}"; do
