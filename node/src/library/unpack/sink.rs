@@ -45,6 +45,10 @@ pub trait Target {
     /// # Errors
     /// The disk fails.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StoreError>;
+    /// Sets the length of the file; what is added reads as zeros.
+    ///
+    /// # Errors
+    /// The disk is full or fails.
     fn set_len(&mut self, bytes: u64) -> Result<(), StoreError>;
 }
 
