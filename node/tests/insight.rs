@@ -168,7 +168,7 @@ async fn a_node_alone_has_repaired_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ping_goes_to_the_peer_and_back() {
-    let chain = Chain::start().await;
+    let mut chain = Chain::start().await;
     let (status, ping) = view(&chain.nodes[1], "/v1/peers/second/ping").await;
     assert_eq!((status, &ping["peer"]["label"]), (200, &Value::from("second")), "{ping}");
     assert_eq!(ping["version"], env!("CARGO_PKG_VERSION"));
@@ -176,6 +176,9 @@ async fn a_ping_goes_to_the_peer_and_back() {
     assert!(number("rtt_ms") > 0.0 && number("clock_ahead_ms").abs() <= number("rtt_ms") + 2.0, "{ping}");
     let (status, error) = view(&chain.nodes[1], "/v1/peers/first/ping").await;
     assert_eq!((status, error["code"].as_str()), (504, Some("timeout")), "nobody pings itself: {error}");
+    chain.nodes.pop().expect("the second").stop().await;
+    let (status, error) = view(&chain.nodes[1], "/v1/peers/second/ping").await;
+    assert_eq!((status, error["code"].as_str()), (504, Some("timeout")), "it is gone: {error}");
     for node in chain.nodes {
         node.stop().await;
     }

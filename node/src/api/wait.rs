@@ -9,7 +9,7 @@ use super::{Shared, error::ApiError, insight::name, query, shown};
 use crate::{Node, NodeError, TrackName, views::checkup::Waited};
 
 /// How often the node is looked at.
-const LOOK: Duration = Duration::from_millis(25);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How long a client waits unless it says so.
 const TIMEOUT: Duration = Duration::from_secs(20);

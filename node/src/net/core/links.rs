@@ -106,6 +106,7 @@ impl Core {
                     self.on_bulk_link_down(&peer);
                 }
                 let unreachable = matches!(reason, DialFailure::Unreachable(_) | DialFailure::TimedOut);
+                self.on_probe_dial_failed(peer);
                 self.mesh.handle_input(now, mesh::Input::DialFailed { peer, unreachable });
             }
             Some(DialFor::Bootstrap(index)) => {

@@ -109,6 +109,18 @@ impl Core {
         }
     }
 
+    /// There will be no link: what waited for it is answered.
+    pub(super) fn on_probe_dial_failed(&mut self, peer: PeerId) {
+        let waits = |waiting: &Waiting| waiting.peer == peer && waiting.sent.is_none();
+        let failed = self.probes.waiting.iter().filter(|(_, waiting)| waits(waiting)).map(|(nonce, _)| *nonce);
+        for nonce in failed.collect::<Vec<_>>() {
+            if let Some(waiting) = self.probes.waiting.remove(&nonce) {
+                let _ = waiting.reply.send(Err(NodeError::NoAnswer(peer.to_string())));
+                self.let_go_unless_streaming(&peer);
+            }
+        }
+    }
+
     fn send_probe(&mut self, now: Instant, nonce: u64) {
         if let Some(waiting) = self.probes.waiting.get_mut(&nonce) {
             waiting.sent = Some(now);
