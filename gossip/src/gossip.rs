@@ -22,12 +22,14 @@ mod liveness;
 mod ops;
 mod push;
 mod rates;
+mod user_events;
 mod versions;
 mod view;
 
 use liveness::Health;
 use push::{News, Push, mark};
 use rates::Rates;
+use user_events::UserEvents;
 use versions::Versions;
 
 /// The machine that keeps the table.
@@ -55,6 +57,7 @@ pub struct Gossip {
     outside: Versions,
     /// Suspicions of such peers that were passed on.
     passed_on: Recent,
+    user_events: UserEvents,
     outputs: VecDeque<Output>,
 }
 
@@ -97,6 +100,7 @@ impl Gossip {
             rates: Rates::new(salt),
             outside: Versions::new(salt),
             passed_on: Recent::default(),
+            user_events: UserEvents::new(now, salt),
             outputs: VecDeque::new(),
         }
     }
@@ -176,6 +180,7 @@ impl Gossip {
             if let Some(peer) = self.rng.choice(self.push.links().collect::<Vec<_>>()) {
                 let message = self.shared(now).root();
                 self.send(peer, message);
+                self.retell(now, peer);
             }
         }
         self.open_late_syncs(now);
@@ -251,6 +256,7 @@ impl Gossip {
             if self.push.is_linked(&peer) {
                 let message = self.shared(now).root();
                 self.send(peer, message);
+                self.retell(now, peer);
             }
         }
     }
@@ -258,6 +264,7 @@ impl Gossip {
     fn open_sync(&mut self, now: Instant, peer: PeerId) {
         let message = self.shared(now).opening();
         self.send(peer, message);
+        self.retell(now, peer);
     }
 
     /// Sends the own row: who is linked gets a place in the fullest table.
@@ -296,7 +303,7 @@ impl Gossip {
             }
             Some(Op::Suspicion(claim)) => drop(self.take_suspicion(now, claim, &signed)),
             Some(Op::Death(claim)) => self.take_death(now, claim, &signed),
-            None => {}
+            Some(Op::UserEvent(_)) | None => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{MeshName, Message, PeerId, RowBody, SuspicionConfig};
+use crate::{MeshName, Message, PeerId, RowBody, SuspicionConfig, op::UserEvent};
 
 /// Who this node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +106,8 @@ pub enum Output {
     },
     /// Something that others want to know.
     Event(Event),
+    /// Somebody told the whole mesh something; never twice the same.
+    UserEvent(UserEvent),
     /// Store this incarnation before anything that follows goes out.
     PersistIncarnation(u64),
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::{
     Keys, MeshName, PeerId, Row, Signed,
     io::Reason,
-    row::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, ROW_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX, TRACKS_BUDGET_BYTES, TrackEntry},
+    row::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, ROW_BYTES_MAX, TAGS_MAX, TRACKS_BUDGET_BYTES, TrackEntry, tag_fits},
 };
 
 /// Largest incarnation that a peer may give itself.
@@ -15,6 +15,10 @@ pub const INCARNATION_MAX: u64 = u64::MAX >> 1;
 /// Largest incarnation that may be accused: far below [`INCARNATION_MAX`], so that whoever is
 /// accused can rise above it, now and after every restart to come.
 pub const ACCUSED_MAX: u64 = u64::MAX >> 2;
+/// Longest name of a user event, in bytes.
+pub const EVENT_NAME_BYTES_MAX: usize = 64;
+/// Longest payload of a user event, in bytes.
+pub const EVENT_PAYLOAD_BYTES_MAX: usize = 512;
 
 /// Names an op: all ops of an author draw from one version counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,6 +43,9 @@ pub enum Op {
     /// The author has waited long enough for a refutation.
     #[serde(rename = "d")]
     Death(Claim),
+    /// The author, or a person through it, tells the whole mesh something.
+    #[serde(rename = "e")]
+    UserEvent(UserEvent),
 }
 
 /// What a peer says of another.
@@ -55,6 +62,47 @@ pub struct Claim {
     pub suspect_incarnation: u64,
 }
 
+/// What a person tells the whole mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserEvent {
+    /// The op's id, by which it is told once only.
+    #[serde(rename = "i")]
+    pub id: OpId,
+    /// What kind of event it is: 1 to [`EVENT_NAME_BYTES_MAX`] bytes.
+    #[serde(rename = "n")]
+    pub name: String,
+    /// Anything more: at most [`EVENT_PAYLOAD_BYTES_MAX`] bytes.
+    #[serde(rename = "p")]
+    pub payload: String,
+}
+
+/// Why a user event was not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UserEventError {
+    /// The name breaks the rule.
+    #[error("an event's name has 1 to 64 bytes and no control characters")]
+    Name,
+    /// The payload is too long.
+    #[error("an event's payload has at most 512 bytes")]
+    Payload,
+    /// This node has published too many of late.
+    #[error("too many events: a node may publish 4 a second, and 32 at once")]
+    TooMany,
+}
+
+impl UserEvent {
+    /// Whether name and payload keep their bounds.
+    ///
+    /// # Errors
+    /// [`UserEventError`] says which does not.
+    pub fn check(name: &str, payload: &str) -> Result<(), UserEventError> {
+        if name.is_empty() || name.len() > EVENT_NAME_BYTES_MAX || name.contains(char::is_control) {
+            return Err(UserEventError::Name);
+        }
+        if payload.len() > EVENT_PAYLOAD_BYTES_MAX { Err(UserEventError::Payload) } else { Ok(()) }
+    }
+}
+
 impl Op {
     /// The op's id.
     #[must_use]
@@ -62,6 +110,7 @@ impl Op {
         match self {
             Self::Row(row) => OpId { author: row.peer, incarnation: row.incarnation, version: row.version },
             Self::Suspicion(claim) | Self::Death(claim) => claim.id,
+            Self::UserEvent(event) => event.id,
         }
     }
 
@@ -74,6 +123,9 @@ impl Op {
                     && claim.suspect_incarnation <= ACCUSED_MAX
                     && claim.suspect != claim.id.author
             }
+            Self::UserEvent(event) => {
+                event.id.incarnation <= INCARNATION_MAX && UserEvent::check(&event.name, &event.payload).is_ok()
+            }
         };
         if within { Ok(self) } else { Err(Reason::OutOfBounds) }
     }
@@ -84,7 +136,7 @@ fn row_is_within_bounds(row: &Row) -> bool {
         && row.addresses.len() <= ADDRESSES_MAX
         && row.addresses.iter().all(|address| address.len() <= ADDRESS_BYTES_MAX)
         && row.tags.len() <= TAGS_MAX
-        && row.tags.iter().all(|(key, value)| key.len() <= TAG_BYTES_MAX && value.len() <= TAG_BYTES_MAX)
+        && row.tags.iter().all(|(key, value)| tag_fits(key, value))
         && row.tracks.keys().map(TrackEntry::budget).sum::<usize>() <= TRACKS_BUDGET_BYTES
 }
 

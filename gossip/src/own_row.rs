@@ -8,9 +8,7 @@ use std::{
 use crate::{
     Label, Presence, RelayPolicy, Row, TrackEntry, TrackName,
     op::{Op, OpId, encode},
-    row::{
-        ADDRESS_BYTES_MAX, ADDRESSES_MAX, LibraryDigest, ROW_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX, TRACKS_BUDGET_BYTES,
-    },
+    row::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, LibraryDigest, ROW_BYTES_MAX, TAGS_MAX, TRACKS_BUDGET_BYTES, tag_fits},
 };
 
 /// Between two publications in the long run, however urgent: half of what others take of an author.
@@ -66,9 +64,8 @@ impl RowBody {
 
     /// The row, without what others would refuse it for: what is too long or too much is left out.
     pub(crate) fn to_row(&self, id: OpId, presence: Presence) -> Row {
-        let fits = |text: &String| text.len() <= TAG_BYTES_MAX;
         let addresses = self.addresses.iter().filter(|address| address.len() <= ADDRESS_BYTES_MAX);
-        let tags = self.tags.iter().filter(|(key, value)| fits(key) && fits(value));
+        let tags = self.tags.iter().filter(|(key, value)| tag_fits(key, value));
         let mut left = TRACKS_BUDGET_BYTES;
         let tracks = self.tracks.iter().take_while(|(track, _)| {
             let rest = left.checked_sub(TrackEntry::budget(track));

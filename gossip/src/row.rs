@@ -13,9 +13,11 @@ pub const ADDRESSES_MAX: usize = 8;
 /// Longest address, in bytes.
 pub const ADDRESS_BYTES_MAX: usize = 128;
 /// Most tags in a row.
-pub const TAGS_MAX: usize = 8;
-/// Longest tag key or value, in bytes.
-pub const TAG_BYTES_MAX: usize = 64;
+pub const TAGS_MAX: usize = 16;
+/// Longest key of a tag, in bytes.
+pub const TAG_KEY_BYTES_MAX: usize = 32;
+/// Longest value of a tag, in bytes.
+pub const TAG_VALUE_BYTES_MAX: usize = 64;
 /// What the tracks of a row may take together; see [`TrackEntry::budget`].
 pub const TRACKS_BUDGET_BYTES: usize = 2048;
 
@@ -157,6 +159,11 @@ impl TrackEntry {
     pub fn budget(name: &TrackName) -> usize {
         name.as_str().len() + 160
     }
+}
+
+/// Whether a tag keeps the bounds.
+pub(crate) fn tag_fits(key: &str, value: &str) -> bool {
+    !key.is_empty() && key.len() <= TAG_KEY_BYTES_MAX && value.len() <= TAG_VALUE_BYTES_MAX
 }
 
 #[cfg(test)]

@@ -259,6 +259,7 @@ impl World {
                 self.measure.on_gossip_event(&event);
             }
             mesh::Event::TrackClosed(track) => self.on_track_closed(host, &track),
+            mesh::Event::User(_) => {}
             mesh::Event::LinkUp(peer) => self.lie_input(host, banyan_gossip::Input::LinkUp { peer }),
             mesh::Event::LinkDown(peer, _) => {
                 self.lie_input(host, banyan_gossip::Input::LinkDown { peer, graceful: true });

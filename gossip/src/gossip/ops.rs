@@ -57,6 +57,9 @@ impl Gossip {
     }
 
     fn take(&mut self, now: Instant, from: Option<PeerId>, op: &Op, signed: &SignedOp) -> Applied {
+        if let Op::UserEvent(event) = op {
+            return self.take_user_event(now, event, signed);
+        }
         let entry = self.table.entry(subject(op));
         let outside = self.is_full() && *subject(op) != self.me && entry.and_then(Entry::status).is_none();
         let news = if outside { self.is_news_outside(op) } else { self.is_news(op, entry) };
@@ -89,6 +92,8 @@ impl Gossip {
             }
             Op::Suspicion(claim) => return self.take_suspicion(now, claim, signed),
             Op::Death(claim) => self.take_death(now, claim, signed),
+            // Events are in no table; they were taken above.
+            Op::UserEvent(_) => {}
         }
         Applied::Applied
     }
@@ -99,7 +104,7 @@ impl Gossip {
         let dead = match op {
             Op::Row(row) => row.presence == Presence::Left,
             Op::Death(_) => true,
-            Op::Suspicion(_) => false,
+            Op::Suspicion(_) | Op::UserEvent(_) => false,
         };
         let subject = subject(op);
         dead && tombstones >= most && *subject != self.me && self.table.entry(subject).is_none()
@@ -138,6 +143,7 @@ impl Gossip {
                 Applied::Stale
             }
             Op::Death(claim) => compare(Some(claim.suspect_incarnation), entry.and_then(Entry::death_incarnation)),
+            Op::UserEvent(_) => Applied::Applied,
         }
     }
 
@@ -174,6 +180,7 @@ const fn subject(op: &Op) -> &PeerId {
     match op {
         Op::Row(row) => &row.peer,
         Op::Suspicion(claim) | Op::Death(claim) => &claim.suspect,
+        Op::UserEvent(event) => &event.id.author,
     }
 }
 

@@ -41,7 +41,7 @@ impl Gossip {
             }
             Op::Death(claim) if known(&claim.suspect) >= (claim.suspect_incarnation, DEAD) => Applied::AlreadySeen,
             Op::Suspicion(_) if self.passed_on.contains(mark(self.salt, &op.id())) => Applied::AlreadySeen,
-            Op::Death(_) | Op::Suspicion(_) => Applied::Applied,
+            Op::Death(_) | Op::Suspicion(_) | Op::UserEvent(_) => Applied::Applied,
         }
     }
 
@@ -57,6 +57,7 @@ impl Gossip {
             }
             Op::Death(claim) => self.outside.note(&claim.suspect, claim.suspect_incarnation, DEAD),
             Op::Suspicion(claim) => self.passed_on.insert(mark(self.salt, &op.id())) && self.is_among_the_first(claim),
+            Op::UserEvent(_) => false,
         };
         if first {
             self.push_later(now, signed);

@@ -5,4 +5,5 @@ mod keys;
 
 mod convergence;
 mod feeds;
+mod user_events;
 mod world;

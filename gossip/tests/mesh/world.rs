@@ -8,6 +8,7 @@ use std::{
 
 use banyan_gossip::{
     Config, Event, Gossip, Input, LocalPeer, MeshName, Message, Output, PeerId, RowBody,
+    op::UserEvent,
     table::{PeerTable, Status},
 };
 
@@ -45,6 +46,8 @@ pub(crate) struct World {
     pub(crate) links: BTreeSet<(usize, usize)>,
     pub(crate) under_way: VecDeque<(Instant, usize, usize, Message)>,
     pub(crate) events: Vec<(usize, Event)>,
+    /// What was told to everybody, as each machine heard it.
+    pub(crate) told: Vec<(usize, UserEvent)>,
     pub(crate) persisted: BTreeMap<usize, u64>,
     /// Messages sent.
     pub(crate) sent: usize,
@@ -71,6 +74,7 @@ impl World {
             links: BTreeSet::new(),
             under_way: VecDeque::new(),
             events: Vec::new(),
+            told: Vec::new(),
             persisted: BTreeMap::new(),
             sent: 0,
             copies: 0,
@@ -169,6 +173,7 @@ impl World {
                     self.under_way.push_back((self.now + LATENCY, index, number(&to), message));
                 }
                 Output::Event(event) => self.events.push((index, event)),
+                Output::UserEvent(event) => self.told.push((index, event)),
                 Output::PersistIncarnation(incarnation) => drop(self.persisted.insert(index, incarnation)),
             }
         }

@@ -99,7 +99,7 @@ pub(crate) fn run(
                 match output {
                     Output::Send { to, message } => under_way.push((ids[at], to, message)),
                     Output::Event(event) => events.push((ids[at], event)),
-                    Output::PersistIncarnation(_) => {}
+                    Output::PersistIncarnation(_) | Output::UserEvent(_) => {}
                 }
             }
         }
