@@ -7,7 +7,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use banyan_gossip::name::InvalidName;
+use banyan_gossip::{name::InvalidName, op::UserEventError};
 
 use super::framing::FramingError;
 use crate::{
@@ -123,6 +123,19 @@ impl From<NodeError> for ApiError {
             }
             NodeError::AmbiguousPeer { .. } => {
                 (StatusCode::BAD_REQUEST, "ambiguous", "write more of the id, or peer:NAME or track:NAME")
+            }
+            NodeError::InvalidTag(_) => {
+                (StatusCode::BAD_REQUEST, "invalid_argument", "write KEY=VALUE, as in site=berlin")
+            }
+            NodeError::Event(UserEventError::TooMany) => {
+                (StatusCode::TOO_MANY_REQUESTS, "too_many_events", "events are for people; wait a second")
+            }
+            NodeError::Event(_) => (StatusCode::BAD_REQUEST, "invalid_argument", "send much data on a track"),
+            NodeError::Address { .. } => {
+                (StatusCode::BAD_REQUEST, "invalid_argument", "write host:port or /ip4/10.0.0.7/tcp/4001")
+            }
+            NodeError::NotJoined { .. } => {
+                (StatusCode::BAD_GATEWAY, "not_joined", "does a node of this mesh run and listen there?")
             }
             NodeError::Shutdown => {
                 (StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "start it again with `banyan run`")

@@ -11,7 +11,7 @@ use axum::{
     routing::any,
 };
 
-use super::{Shared, error::ApiError, library::read, not_allowed, query, shown};
+use super::{Shared, body::read, error::ApiError, not_allowed, query, shown};
 use crate::{
     admission::{Fingerprint, KeyringError, MeshKey},
     net::{admission::INVITE_MAX, types::KeyError},
@@ -37,7 +37,7 @@ async fn keys(State(shared): State<Shared>, method: Method, uri: Uri, body: Body
     match (segments.as_slice(), &method) {
         ([], &Method::GET | &Method::HEAD) => {}
         ([], &Method::POST) => {
-            let InstallRequest { key } = read(body).await?;
+            let InstallRequest { key } = read(body, r#"{"key":"KEY"}"#).await?;
             let key: MeshKey = key.parse().map_err(|error| bad(&error))?;
             admission.install(key)?;
         }
@@ -56,7 +56,7 @@ async fn invite(State(shared): State<Shared>, method: Method, uri: Uri, body: Bo
     if method != Method::POST {
         return Ok(not_allowed("POST"));
     }
-    let InviteRequest { expires_s, uses } = read(body).await?;
+    let InviteRequest { expires_s, uses } = read(body, r#"{"expires_s":86400,"uses":1}"#).await?;
     let expires = Duration::from_secs(expires_s);
     if expires.is_zero() || expires > INVITE_MAX || uses == 0 || uses > USES_MAX {
         let message = "an invitation is good for 1 s to 365 days and for 1 to 10,000 nodes";

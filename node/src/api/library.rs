@@ -1,6 +1,6 @@
 //! `/v1/library…`: the packages of the mesh, and what is done to them here.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use axum::{
     body::Body,
@@ -8,11 +8,8 @@ use axum::{
     http::{Method, StatusCode, Uri},
     response::Response,
 };
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 
-use super::{Shared, error::ApiError, not_allowed, query, route::percent_decode, shown};
+use super::{Shared, body::read, error::ApiError, not_allowed, query, route::percent_decode, shown};
 use crate::{
     library::push::{NoTarget, Targets},
     net::library::{Kind, Library, LibraryError, Selector},
@@ -21,10 +18,6 @@ use crate::{
 
 /// Where the paths of the library start.
 const PREFIX: &str = "/v1/library";
-/// Largest body of a request, in bytes.
-const BODY_BYTES_MAX: usize = 64 * 1024;
-/// Time to send it.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest text that selects a package, in bytes: a name, `@` and a version.
 const SELECTOR_BYTES_MAX: usize = 385;
 /// Longest text that selects targets of a push, in bytes.
@@ -111,12 +104,12 @@ pub(super) async fn answer(
             library.remove_root(&root(body).await?).await?;
             shown(library.view().await?)
         }
-        Route::Start(kind) => shown(start(&library, kind, read(body).await?).await?),
+        Route::Start(kind) => shown(start(&library, kind, read(body, r#"{"package":"NAME"}"#).await?).await?),
     })
 }
 
 async fn root(body: Body) -> Result<PathBuf, ApiError> {
-    let RootRequest { path } = read(body).await?;
+    let RootRequest { path } = read(body, r#"{"path":"/srv/library"}"#).await?;
     if !path.is_absolute() || path.as_os_str().len() > ROOT_BYTES_MAX {
         let message = "the folder is no absolute path of at most 4096 bytes";
         return Err(ApiError::bad_argument(message, r#"send {"path":"/srv/library"}"#));
@@ -168,26 +161,6 @@ pub(crate) fn parse_targets(text: &str) -> Result<Targets, String> {
 
 fn selector(text: &str) -> Result<Selector, ApiError> {
     parse_selector(text).map_err(|message| ApiError::bad_argument(message, "see what there is with `banyan library`"))
-}
-
-/// Reads a document within bounds of size and time.
-pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
-    let body = timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await.map_err(|_| {
-        let message = "the body of the request did not come within 10 s";
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", message, "send it at once")
-    })?;
-    let body = body.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            let message = "the body of the request has more than 65536 bytes";
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message, "send one small JSON document")
-        } else {
-            ApiError::bad_argument(format!("the body of the request broke off: {error}"), "send it whole")
-        }
-    })?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|error| {
-        let message = format!("the body of the request is not understood: {error}");
-        ApiError::bad_argument(message, r#"send JSON, for example {"package":"NAME"}"#)
-    })
 }
 
 fn no_library() -> ApiError {
@@ -264,20 +237,6 @@ mod tests {
             assert_eq!(parsed(path), Err("invalid_argument".to_owned()), "{path}");
         }
         assert_eq!(parsed("/v1/library/packages/a%f"), Err("invalid_name".to_owned()));
-    }
-
-    #[tokio::test]
-    async fn bodies_are_small_documents_of_known_fields_e3() {
-        async fn start(body: impl Into<Body>) -> Result<StartRequest, String> {
-            read(body.into()).await.map_err(|error| error.view.code)
-        }
-        let whole = start(r#"{"package":"a","install":true}"#).await.expect("it is valid");
-        assert_eq!((whole.package.as_str(), whole.install), ("a", Some(true)));
-        for body in ["", "{}", "[]", r#"{"package":1}"#, r#"{"package":"a","fly":true}"#, "\u{0}"] {
-            assert_eq!(start(body).await.map(|_| ()), Err("invalid_argument".to_owned()), "{body}");
-        }
-        let long = format!(r#"{{"package":"{}"}}"#, "x".repeat(BODY_BYTES_MAX));
-        assert_eq!(start(long).await.map(|_| ()), Err("body_too_large".to_owned()));
     }
 
     proptest! {

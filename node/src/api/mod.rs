@@ -15,6 +15,14 @@
 //! | `GET /v1/log/lines` | what the node logged last |
 //! | `GET /v1/doctor` | what the node finds when it looks at itself and its mesh |
 //! | `GET /v1/repairs` | how this node found other parents |
+//! | `POST /v1/events` | tells the whole mesh: `{"name":…,"payload":…}` |
+//! | `PUT /v1/capacity` | offers other slots: `{"capacity":…}` |
+//! | `POST /v1/tags` | changes what the node says of itself: `{"set":{…},"unset":[…]}` |
+//! | `POST /v1/join` | joins by an address: `{"address":…}` |
+//! | `POST /v1/leave` | says goodbye and ends the node |
+//! | `PUT /v1/log` | logs by another filter: `{"filter":…}` |
+//! | `GET /v1/openapi.json` | all of this as an OpenAPI document |
+//! | `GET /v1/config` | the settings, and where each comes from |
 //! | `PUT` or `POST /v1/tracks/{track}/publish?framing=&mode=&object_size=` | the body becomes the track |
 //! | `GET /v1/tracks/{track}/subscribe?from=&framing=&timeout=` | the track becomes the body |
 //! | `GET /v1/library` | the [library](crate::views::library): what the mesh has |
@@ -30,6 +38,8 @@
 //! Every answer but the page, the metrics and streams is `{"schema":"banyan.<thing>/v1","data":…}`, errors
 //! included.
 
+mod body;
+pub mod control;
 mod error;
 mod events;
 pub mod framing;
@@ -39,6 +49,7 @@ mod insight;
 mod keys;
 pub(crate) mod library;
 mod metrics;
+pub mod openapi;
 mod page;
 mod publish;
 pub(crate) mod query;
@@ -59,10 +70,10 @@ use axum::{
 
 use tokio_util::sync::CancellationToken;
 
-use self::{error::ApiError, route::Action};
+use self::{control::Controls, error::ApiError, route::Action};
 use crate::{Node, views::View};
 
-pub use server::{serve, serve_http};
+pub use server::{serve, serve_http, serve_with};
 
 /// What the routes work with.
 #[derive(Debug, Clone)]
@@ -70,6 +81,7 @@ struct Shared {
     node: Node,
     /// Cancelled when the server stops.
     stopping: CancellationToken,
+    controls: Controls,
 }
 
 fn router(shared: Shared) -> Router {
@@ -80,7 +92,9 @@ fn router(shared: Shared) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/peers", get(peers))
         .route("/v1/tracks", get(tracks))
-        .route("/v1/events", get(stream_events))
+        .route("/v1/events", get(stream_events).post(control::tell).fallback(async || not_allowed("GET, POST")))
+        .merge(control::routes())
+        .route("/v1/openapi.json", get(describe))
         .route("/v1/tracks/{*rest}", any(track))
         .merge(insight::routes())
         .merge(keys::routes())
@@ -109,6 +123,11 @@ async fn tracks(State(shared): State<Shared>, uri: Uri) -> Result<Response, ApiE
 async fn stream_events(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
     let wanted = query::events(&uri, &headers)?;
     Ok(events::events(&shared.node, wanted, shared.stopping))
+}
+
+async fn describe(uri: Uri) -> Result<Response, ApiError> {
+    query::none(&uri)?;
+    Ok(Json(openapi::document()).into_response())
 }
 
 async fn track(State(shared): State<Shared>, method: Method, uri: Uri, body: Body) -> Result<Response, ApiError> {

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Shared, error::ApiError, http::Http, router, socket::Socket};
+use super::{Shared, control::Controls, error::ApiError, http::Http, router, socket::Socket};
 use crate::Node;
 
 /// Connections served at once; each may hold [`READ_BYTES_MAX`] and what its route says.
@@ -66,19 +66,24 @@ impl Door for Socket {
 /// Serves the API of a node until `stop` completes; then open connections have 2 s to end. The
 /// socket file is removed in the end.
 pub async fn serve(node: Node, socket: Socket, stop: impl Future<Output = ()>) {
-    accept_all(node, socket, stop).await;
+    serve_with(node, socket, Controls::default(), stop).await;
+}
+
+/// As [`serve`], with what the API can see and change of the program around the node.
+pub async fn serve_with(node: Node, socket: Socket, controls: Controls, stop: impl Future<Output = ()>) {
+    accept_all(node, socket, controls, stop).await;
 }
 
 /// Serves what can be read of the API until `stop` completes; then open connections have 2 s to end.
 pub async fn serve_http(node: Node, http: Http, stop: impl Future<Output = ()>) {
-    accept_all(node, http, stop).await;
+    accept_all(node, http, Controls::default(), stop).await;
 }
 
-async fn accept_all(node: Node, door: impl Door, stop: impl Future<Output = ()>) {
+async fn accept_all(node: Node, door: impl Door, controls: Controls, stop: impl Future<Output = ()>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
-    let router = door.routes(router(Shared { node, stopping: stopping.clone() }));
+    let router = door.routes(router(Shared { node, stopping: stopping.clone(), controls }));
     let tasks = TaskTracker::new();
     let mut stop = std::pin::pin!(stop);
     loop {

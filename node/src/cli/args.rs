@@ -5,7 +5,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use banyan_gossip::{Label, MeshName, TrackName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{bench, debug, demo, doctor, key, library, peers, repairs, top, wait, why};
+use super::{
+    bench, config, control, debug, demo, doctor, key, library, peers, program, repairs, top, wait, watch::Read, why,
+};
 use crate::{
     From, Since,
     admission::{MeshKey, Token},
@@ -35,12 +37,12 @@ pub(crate) enum Command {
     Subscribe(Subscribe),
     /// Show this node at a glance.
     #[command(after_help = STATUS_EXAMPLES)]
-    Status(Show),
+    Status(Read),
     /// Show who is in the mesh.
     Peers(peers::Peers),
     /// Show what is published and followed.
     #[command(after_help = TRACKS_EXAMPLES)]
-    Tracks(Show),
+    Tracks(Read),
     /// Draw the relay tree of a track.
     Tree(Tree),
     /// Watch the mesh live: the tree, peers, tracks, rates, repairs.
@@ -63,6 +65,21 @@ pub(crate) enum Command {
     Key(key::Key),
     /// Invite another machine into the mesh: print a token for `banyan run --join`.
     Invite(key::Invite),
+    /// Tell every node of the mesh something.
+    Event(control::EventArgs),
+    /// Say things of this node that everybody sees.
+    Tags(control::TagsArgs),
+    /// Offer another number of slots.
+    Capacity(control::CapacityArgs),
+    /// Join by an address.
+    Join(control::JoinArgs),
+    /// Leave the mesh and end the node.
+    Leave(control::LeaveArgs),
+    /// Change what the node logs.
+    Log(control::LogArgs),
+    /// Settings: show them, check a file, write one.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Packages: what the mesh has, fetched from everyone who has it, and installed.
     Library(library::Library),
     /// See it work: real nodes on this machine, a stream, and kills.
@@ -70,6 +87,12 @@ pub(crate) enum Command {
     /// Measure how fast streams get through, on this machine or in a mesh that runs.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Write a completion script for a shell.
+    Completions(program::CompletionsArgs),
+    /// Write the manual pages.
+    Man(program::ManArgs),
+    /// Say which version this is.
+    Version(program::VersionArgs),
 }
 
 /// Which node to talk to.
@@ -94,9 +117,15 @@ impl At {
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) at: At,
+    /// A file with settings [default: ~/.config/banyan/MESH.toml, else /etc/banyan/MESH.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "BANYAN_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
     /// What people call this node: A-Z a-z 0-9 _ -
     #[arg(long)]
     pub(crate) label: Option<Label>,
+    /// What this node says of itself beyond that, may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = control::parse_tag)]
+    pub(crate) tag: Vec<(String, String)>,
     /// Where identity and incarnation are kept [default: ~/.local/state/banyan/MESH]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -215,6 +244,9 @@ pub(crate) struct Tree {
     /// How to print
     #[arg(long, default_value = "table")]
     pub(crate) format: TreeFormat,
+    /// Look again every second: redraw on a terminal, else print what has changed
+    #[arg(long)]
+    pub(crate) watch: bool,
 }
 
 /// [`Format`], and graphs.
@@ -304,7 +336,12 @@ const RUN_EXAMPLES: &str = "EXAMPLES:
   banyan run --library ~/library                  share packages, and fetch others into that folder
   banyan run --http 127.0.0.1:7070                show itself to a browser on this machine
   banyan run --mesh lab                           a second mesh on this machine
-  banyan run --log debug --log-format json 2>log";
+  banyan run --log debug --log-format json 2>log
+
+SETTINGS:
+  Every option may also be set in the environment (--max-links 8 as BANYAN_MAX_LINKS=8, lists with
+  commas) or in a file (max-links = 8): see `banyan config init`. A flag comes before the environment,
+  and that before the file. On SIGHUP the file is read again.";
 
 const PUBLISH_EXAMPLES: &str = "EXAMPLES:
   banyan publish cam/front < video.ts
@@ -339,7 +376,7 @@ const TREE_EXAMPLES: &str = "EXAMPLES:
   banyan tree cam/front
   banyan tree cam/front --format dot | dot -Tsvg > tree.svg
   banyan tree cam/front --format json | jq '.data.nodes[] | select(.attached | not)'
-  watch -c banyan tree cam/front";
+  banyan tree cam/front --watch";
 
 const EVENTS_EXAMPLES: &str = "EXAMPLES:
   banyan events

@@ -103,9 +103,9 @@ impl From<ErrorView> for Failure {
         let exit = match view.code.as_str() {
             "invalid_name" | "invalid_argument" | "object_too_large" | "ambiguous" | "bad_root" => Exit::Usage,
             "unknown_track" | "unknown_peer" | "not_found" | "no_source" | "no_library" => Exit::NotFound,
-            "shutting_down" | "too_many_connections" | "unavailable" => Exit::Unreachable,
-            "already_published" | "conflict" | "taken_over" | "too_many_tracks" | "busy" | "not_installed"
-            | "not_owned" => Exit::Conflict,
+            "shutting_down" | "too_many_connections" | "unavailable" | "not_joined" => Exit::Unreachable,
+            "already_published" | "conflict" | "taken_over" | "too_many_tracks" | "too_many_events" | "busy"
+            | "not_installed" | "not_owned" | "not_configurable" => Exit::Conflict,
             "timeout" => Exit::Timeout,
             "truncated" | "bad_package" => Exit::Integrity,
             "disk_full" | "cancelled" | "push_failed" | "pusher_gone" => Exit::Partial,
@@ -160,6 +160,7 @@ impl From<BuildError> for Failure {
             BuildError::Address { .. } => {
                 Self::usage(message, "write /ip4/10.0.0.7/tcp/4001 or, to bootstrap, host:port")
             }
+            BuildError::Tags(_) => Self::usage(message, "write --tag KEY=VALUE"),
             BuildError::Library { ref reason, .. } if reason.contains("has it open") => {
                 Self::new(Exit::Conflict, message, "stop the node that shares it, or choose another folder")
             }

@@ -3,15 +3,21 @@
 mod args;
 mod bench;
 mod client;
+mod config;
+mod control;
 mod debug;
 mod demo;
 mod doctor;
 mod exit;
 mod key;
 mod library;
+mod log;
+mod notify;
 mod peers;
 mod pipe;
+mod program;
 mod publish;
+mod reload;
 mod render;
 mod repairs;
 mod run;
@@ -22,6 +28,7 @@ mod subscribe;
 mod top;
 mod usage;
 mod wait;
+mod watch;
 mod why;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -67,7 +74,8 @@ fn runtime(command: &Command) -> Outcome<tokio::runtime::Runtime> {
 
 async fn execute(command: Command) -> Outcome {
     match command {
-        Command::Run(args) => run::run(*args).await,
+        // It reads the arguments again, with what the environment and a file set beside them.
+        Command::Run(_) => run::run().await,
         Command::Publish(args) => publish::publish(args).await,
         Command::Subscribe(args) => subscribe::subscribe(args).await,
         Command::Status(args) => show::status(args).await,
@@ -81,6 +89,16 @@ async fn execute(command: Command) -> Outcome {
         Command::Wait(args) => wait::wait(args).await,
         Command::Why(args) => why::why(args).await,
         Command::Repairs(args) => repairs::repairs(args).await,
+        Command::Event(args) => control::event(args).await,
+        Command::Tags(args) => control::tags(args).await,
+        Command::Capacity(args) => control::capacity(args).await,
+        Command::Join(args) => control::join(args).await,
+        Command::Leave(args) => control::leave(args).await,
+        Command::Log(args) => control::log(args).await,
+        Command::Config(command) => config::config(command).await,
+        Command::Completions(args) => program::completions(args),
+        Command::Man(args) => program::man(args),
+        Command::Version(args) => program::version(args),
         Command::Demo(args) => demo::demo(args).await,
         Command::Key(args) => key::key(args).await,
         Command::Invite(args) => key::invite(args).await,

@@ -10,7 +10,8 @@ use super::{
     exit::Outcome,
     library::percent_encode,
     render::{self, style::Style},
-    show::{self, client, document, items, print},
+    show::{self, client, items, print},
+    watch::{Read, read, read_part},
 };
 use crate::views::{Peers as PeersView, View, checkup, why::PeerDetail};
 
@@ -18,7 +19,7 @@ use crate::views::{Peers as PeersView, View, checkup, why::PeerDetail};
 #[command(after_help = args::PEERS_EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Peers {
     #[command(flatten)]
-    show: Show,
+    read: Read,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -39,7 +40,7 @@ struct One {
     /// Its label, its id, or the beginning or end of its id
     peer: String,
     #[command(flatten)]
-    show: Show,
+    read: Read,
 }
 
 #[derive(Debug, Args)]
@@ -60,7 +61,7 @@ struct Rtt {
     /// Its label, its id, or the beginning or end of its id [default: all that are linked]
     peer: Option<String>,
     #[command(flatten)]
-    show: Show,
+    read: Read,
 }
 
 const PING_EXAMPLES: &str = "EXAMPLES:
@@ -82,7 +83,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn peers(args: Peers) -> Outcome {
     match args.command {
-        None => show::peers(args.show).await,
+        None => show::peers(args.read).await,
         Some(Command::Show(one)) => detail(one).await,
         Some(Command::Ping(args)) => ping(args).await,
         Some(Command::Rtt(args)) => rtt(args).await,
@@ -90,12 +91,8 @@ pub(crate) async fn peers(args: Peers) -> Outcome {
 }
 
 async fn detail(args: One) -> Outcome {
-    let peer: PeerDetail = client(&args.show)?.view(&format!("/v1/peers/{}", percent_encode(&args.peer))).await?;
-    match args.show.format {
-        Format::Table => print(&render::why::peer(Style::of_stdout(), &peer)),
-        Format::Json => print(&document(peer)),
-        Format::Jsonl => print(&items(PeerDetail::SCHEMA, &[peer])),
-    }
+    let lines = |peer: &PeerDetail| items(PeerDetail::SCHEMA, std::slice::from_ref(peer));
+    read(&args.read, &format!("/v1/peers/{}", percent_encode(&args.peer)), render::why::peer, lines).await
 }
 
 async fn ping(args: Ping) -> Outcome {
@@ -116,14 +113,12 @@ async fn ping(args: Ping) -> Outcome {
 
 async fn rtt(args: Rtt) -> Outcome {
     if let Some(peer) = args.peer {
-        return ping(Ping { peer, count: 1, show: args.show }).await;
+        return ping(Ping { peer, count: 1, show: args.read.show }).await;
     }
-    let mut peers: PeersView = client(&args.show)?.view("/v1/peers").await?;
-    peers.peers.retain(|peer| peer.linked);
-    peers.peers.sort_by(|a, b| a.rtt_ms.unwrap_or(f64::MAX).total_cmp(&b.rtt_ms.unwrap_or(f64::MAX)));
-    match args.show.format {
-        Format::Table => print(&render::views::peers(Style::of_stdout(), &peers)),
-        Format::Json => print(&document(peers)),
-        Format::Jsonl => print(&items("banyan.peer/v1", &peers.peers)),
-    }
+    let nearest = |peers: &mut PeersView| {
+        peers.peers.retain(|peer| peer.linked);
+        peers.peers.sort_by(|a, b| a.rtt_ms.unwrap_or(f64::MAX).total_cmp(&b.rtt_ms.unwrap_or(f64::MAX)));
+    };
+    let lines = |peers: &PeersView| items("banyan.peer/v1", &peers.peers);
+    read_part(&args.read, "/v1/peers", nearest, render::views::peers, lines).await
 }

@@ -1,10 +1,10 @@
 //! `banyan repairs`: how this node found other parents.
 
 use super::{
-    args::{Format, Show},
     exit::Outcome,
-    render::{self, style::Style},
-    show::{client, document, items, print},
+    render,
+    show::items,
+    watch::{Read, read_part},
 };
 use crate::views::repairs::Repairs;
 
@@ -12,7 +12,7 @@ use crate::views::repairs::Repairs;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    pub(crate) show: Show,
+    read: Read,
     /// Show the last so many [default: all that are remembered, at most 1000]
     #[arg(long, value_name = "N")]
     last: Option<usize>,
@@ -29,13 +29,10 @@ COLUMNS:
   REPLAYED  objects that the new parent had waiting";
 
 pub(crate) async fn repairs(args: Args) -> Outcome {
-    let mut repairs: Repairs = client(&args.show)?.view("/v1/repairs").await?;
-    if let Some(last) = args.last {
-        repairs.repairs.drain(..repairs.repairs.len().saturating_sub(last));
-    }
-    match args.show.format {
-        Format::Table => print(&render::repairs::repairs(Style::of_stdout(), &repairs)),
-        Format::Json => print(&document(repairs)),
-        Format::Jsonl => print(&items("banyan.repair/v1", &repairs.repairs)),
-    }
+    let last = |repairs: &mut Repairs| {
+        let first = repairs.repairs.len().saturating_sub(args.last.unwrap_or(usize::MAX));
+        repairs.repairs.drain(..first);
+    };
+    let lines = |repairs: &Repairs| items("banyan.repair/v1", &repairs.repairs);
+    read_part(&args.read, "/v1/repairs", last, render::repairs::repairs, lines).await
 }

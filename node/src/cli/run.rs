@@ -2,22 +2,29 @@
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, IsTerminal, Read, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process,
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
 use banyan_gossip::{MeshName, RelayPolicy};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    signal::unix::SignalKind,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use super::{
-    args::{LogFormat, Relay, Run},
+    args::{Relay, Run},
+    config,
     exit::{Exit, Failure, Outcome},
-    key,
+    key, log,
+    notify::Supervisor,
+    reload::Reload,
     signals::Signals,
 };
 use crate::{
@@ -25,50 +32,58 @@ use crate::{
     admission::Token,
     api::{
         self,
+        control::Controls,
         http::Http,
         socket::{self, Socket},
     },
     library::{catalog::AllowList, push::Accept},
-    logs,
     views::Status,
 };
 
-/// What is logged unless told otherwise.
-const LOG: &str = "warn,libp2p_kad=error,banyan_node=info,banyan_gossip=info,banyan_tree=info";
 /// How long the banner waits for the first listener address.
 const ADDRESSES: Duration = Duration::from_secs(1);
 
-/// Runs a node until a signal comes; a second one ends the program at once.
-pub(crate) async fn run(mut args: Run) -> Outcome {
-    start_log(args.log.as_deref(), args.log_format)?;
+/// Runs a node until a signal comes or somebody asks it to leave; a second signal ends the program at once.
+pub(crate) async fn run() -> Outcome {
+    let words: Vec<OsString> = env::args_os().collect();
+    let (mut args, config) = config::load(&words)?;
+    let log = log::start(args.log.as_deref(), args.log_format)?;
     let mut signals = Signals::listen()?;
     if let Some(token) = args.join.take() {
         take_up(&token, &mut args).await?;
     }
     let socket = Socket::bind(&args.at.path())?;
     let socket_path = socket.path().to_owned();
+    let supervisor = Arc::new(Supervisor::from_environment());
     let http = match args.http {
         Some(address) => Some(Http::bind(address).await?),
         None => None,
     };
     let page = http.as_ref().map(Http::address);
-    let node = builder(&args)?.start().await?;
+    let node = builder(&args, &supervisor)?.start().await?;
     let stop = CancellationToken::new();
-    let server = tokio::spawn(api::serve(node.clone(), socket, stop.clone().cancelled_owned()));
+    let config = Arc::new(RwLock::new(config));
+    let controls = Controls { log: Some(Arc::clone(&log)), config: Some(Arc::clone(&config)) };
+    let server = tokio::spawn(api::serve_with(node.clone(), socket, controls, stop.clone().cancelled_owned()));
     let http = http.map(|http| tokio::spawn(api::serve_http(node.clone(), http, stop.clone().cancelled_owned())));
     let orphaned = CancellationToken::new();
     if args.exit_with_stdin {
         watch_stdin(orphaned.clone());
     }
+    supervisor.tell("READY=1");
 
+    let reload = Reload { words, node: node.clone(), log, config };
     tokio::select! {
-        () = greet(&node, &args, &socket_path, page) => tokio::select! {
-            () = signals.next() => {}
-            () = orphaned.cancelled() => {}
-        },
-        () = signals.next() => {}
+        () = async {
+            greet(&node, &args, &socket_path, page).await;
+            std::future::pending().await
+        } => {}
+        () = until_told(&mut signals, &reload) => {}
+        () = orphaned.cancelled() => {}
+        () = node.closed() => {}
     }
 
+    supervisor.tell("STOPPING=1");
     tracing::info!("leaving the mesh; once more to leave at once");
     tokio::select! {
         () = async {
@@ -94,24 +109,16 @@ async fn take_up(token: &Token, args: &mut Run) -> Outcome {
     key::join(token, &data_dir(args)?).await
 }
 
-fn start_log(filter: Option<&str>, format: LogFormat) -> Outcome {
-    let filter = filter.unwrap_or(LOG);
-    let filter = EnvFilter::builder().parse(filter).map_err(|error| {
-        Failure::usage(
-            format!("log filter {filter:?} is not valid: {error}"),
-            "write --log debug or --log warn,banyan_node=debug",
-        )
-    })?;
-    let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(logs::tee).with_ansi(colours);
-    let started = match format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().try_init(),
-    };
-    started.map_err(|error| Failure::internal(format!("cannot log: {error}"), "this is a bug; please report it"))
+/// Until a signal says that the node is to leave; meanwhile SIGHUP has the settings read again. When the
+/// terminal is gone that the node was started on, SIGHUP says so and means to leave.
+async fn until_told(signals: &mut Signals, reload: &Reload) {
+    let terminal = io::stderr().is_terminal();
+    while signals.next_kind().await == SignalKind::hangup() && terminal == io::stderr().is_terminal() {
+        reload.reload().await;
+    }
 }
 
-fn builder(args: &Run) -> Outcome<Builder> {
+fn builder(args: &Run, supervisor: &Arc<Supervisor>) -> Outcome<Builder> {
     let relay = match args.relay {
         Relay::Never => RelayPolicy::Never,
         Relay::WhenAsked => RelayPolicy::WhenAsked,
@@ -119,6 +126,11 @@ fn builder(args: &Run) -> Outcome<Builder> {
     };
     let mut builder =
         Node::builder().mesh(args.at.mesh.clone()).data_dir(data_dir(args)?).mdns(!args.no_mdns).relay(relay);
+    builder = builder.tags(args.tag.iter().cloned().collect());
+    if let Some(interval) = supervisor.watchdog() {
+        let supervisor = Arc::clone(supervisor);
+        builder = builder.heartbeat(interval, move || supervisor.tell("WATCHDOG=1"));
+    }
     if let Some(label) = &args.label {
         builder = builder.label(label.clone());
     }
@@ -256,6 +268,7 @@ mod tests {
         let status = Status {
             peer_id: "12D3KooWx".to_owned(),
             label: Some("h1".to_owned()),
+            tags: Default::default(),
             mesh: "lab".to_owned(),
             version: "1.2.3".to_owned(),
             addresses: vec!["/ip4/10.0.0.1/tcp/1".to_owned(), "/ip4/10.0.0.1/tcp/2".to_owned()],

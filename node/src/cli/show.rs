@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use banyan_gossip::TrackName;
 use serde::Serialize;
 
 use super::{
@@ -11,65 +10,42 @@ use super::{
     exit::{Failure, Outcome},
     render::{self, graph, style::Style},
     sse::Events,
+    watch::{Read, read},
 };
 use crate::views::{Envelope, OffloadView, Peers, Status, Tracks, TreeView, View};
 
-pub(crate) async fn status(args: Show) -> Outcome {
-    let status: Status = client(&args)?.view("/v1/status").await?;
-    let style = Style::of_stdout();
-    match args.format {
-        Format::Table => print(&render::views::status(style, &status)),
-        Format::Json => print(&document(status)),
-        Format::Jsonl => print(&items(Status::SCHEMA, &[status])),
-    }
+pub(crate) async fn status(args: Read) -> Outcome {
+    let lines = |status: &Status| items(Status::SCHEMA, std::slice::from_ref(status));
+    read(&args, "/v1/status", render::views::status, lines).await
 }
 
-pub(crate) async fn peers(args: Show) -> Outcome {
-    let peers: Peers = client(&args)?.view("/v1/peers").await?;
-    match args.format {
-        Format::Table => print(&render::views::peers(Style::of_stdout(), &peers)),
-        Format::Json => print(&document(peers)),
-        Format::Jsonl => print(&items("banyan.peer/v1", &peers.peers)),
-    }
+pub(crate) async fn peers(args: Read) -> Outcome {
+    let lines = |peers: &Peers| items("banyan.peer/v1", &peers.peers);
+    read(&args, "/v1/peers", render::views::peers, lines).await
 }
 
-pub(crate) async fn tracks(args: Show) -> Outcome {
-    let tracks: Tracks = client(&args)?.view("/v1/tracks").await?;
-    match args.format {
-        Format::Table => print(&render::views::tracks(Style::of_stdout(), &tracks)),
-        Format::Json => print(&document(tracks)),
-        Format::Jsonl => print(&items("banyan.track/v1", &tracks.tracks)),
-    }
+pub(crate) async fn tracks(args: Read) -> Outcome {
+    let lines = |tracks: &Tracks| items("banyan.track/v1", &tracks.tracks);
+    read(&args, "/v1/tracks", render::views::tracks, lines).await
 }
 
 pub(crate) async fn tree(args: Tree) -> Outcome {
-    let Tree { track, offload, at, format } = args;
+    let Tree { track, offload, at, format, watch } = args;
+    let path = format!("/v1/tracks/{track}/{}", if offload { "offload" } else { "tree" });
     let Some(plain) = format.plain() else {
-        if offload {
-            return Err(Failure::usage("a graph shows who feeds whom, not how much", "leave out --offload"));
+        if offload || watch {
+            let hint = "leave out --offload and --watch";
+            return Err(Failure::usage("a graph shows who feeds whom at one moment", hint));
         }
-        let tree: TreeView = Client::new(at.path())?.view(&format!("/v1/tracks/{track}/tree")).await?;
+        let tree: TreeView = Client::new(at.path())?.view(&path).await?;
         return print(&if format == TreeFormat::Dot { graph::dot(&tree) } else { graph::mermaid(&tree) });
     };
-    let show = Show { at, format: plain };
+    let args = Read { show: Show { at, format: plain }, watch };
     if offload {
-        return self::offload(&show, &track).await;
+        let lines = |offload: &OffloadView| items("banyan.offload_peer/v1", &offload.peers);
+        return read(&args, &path, render::offload::offload, lines).await;
     }
-    let tree: TreeView = client(&show)?.view(&format!("/v1/tracks/{track}/tree")).await?;
-    match plain {
-        Format::Table => print(&render::tree::tree(Style::of_stdout(), &tree)),
-        Format::Json => print(&document(tree)),
-        Format::Jsonl => print(&items("banyan.tree_node/v1", &tree.nodes)),
-    }
-}
-
-async fn offload(show: &Show, track: &TrackName) -> Outcome {
-    let offload: OffloadView = client(show)?.view(&format!("/v1/tracks/{track}/offload")).await?;
-    match show.format {
-        Format::Table => print(&render::offload::offload(Style::of_stdout(), &offload)),
-        Format::Json => print(&document(offload)),
-        Format::Jsonl => print(&items("banyan.offload_peer/v1", &offload.peers)),
-    }
+    read(&args, &path, render::tree::tree, |tree: &TreeView| items("banyan.tree_node/v1", &tree.nodes)).await
 }
 
 pub(crate) async fn events(args: args::Events) -> Outcome {

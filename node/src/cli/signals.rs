@@ -6,25 +6,32 @@ use super::exit::{Failure, Outcome};
 
 /// Ctrl-C, SIGTERM and SIGHUP, which no longer end the program by themselves.
 #[derive(Debug)]
-pub(crate) struct Signals([Signal; 3]);
+pub(crate) struct Signals([(SignalKind, Signal); 3]);
 
 impl Signals {
     pub(crate) fn listen() -> Outcome<Self> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::internal(format!("cannot listen for signals: {error}"), "this is a bug; please report it")
-            })
+        let listen = |kind| match signal(kind) {
+            Ok(signal) => Ok((kind, signal)),
+            Err(error) => {
+                let message = format!("cannot listen for signals: {error}");
+                Err(Failure::internal(message, "this is a bug; please report it"))
+            }
         };
         Ok(Self([listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?]))
     }
 
     /// The next of them. Cancel-safe.
     pub(crate) async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
+        self.next_kind().await;
+    }
+
+    /// The next of them, and which it is. Cancel-safe.
+    pub(crate) async fn next_kind(&mut self) -> SignalKind {
+        let [(first, interrupt), (second, terminate), (third, hangup)] = &mut self.0;
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            _ = interrupt.recv() => *first,
+            _ = terminate.recv() => *second,
+            _ = hangup.recv() => *third,
         }
     }
 }

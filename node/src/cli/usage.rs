@@ -37,7 +37,7 @@ pub(super) fn answer(error: &clap::Error, json: bool) -> Exit {
     }
 }
 
-fn failure(error: &clap::Error) -> Failure {
+pub(super) fn failure(error: &clap::Error) -> Failure {
     let text = error.to_string();
     let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
     let message = message.strip_prefix("error: ").unwrap_or(message);

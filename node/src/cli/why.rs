@@ -1,11 +1,11 @@
 //! `banyan why`: why a peer, or this node's place in a track, is as it is.
 
 use super::{
-    args::{Format, Show},
     exit::Outcome,
     library::percent_encode,
-    render::{self, style::Style},
-    show::{client, document, items, print},
+    render,
+    show::items,
+    watch::{Read, read},
 };
 use crate::views::{View, why::Why};
 
@@ -16,7 +16,7 @@ pub(crate) struct Args {
     #[arg(value_name = "PEER|TRACK")]
     what: String,
     #[command(flatten)]
-    pub(crate) show: Show,
+    read: Read,
 }
 
 const EXAMPLES: &str = "EXAMPLES:
@@ -29,10 +29,6 @@ VERDICTS:
   unwilling, silent, full, too_deep, not_attached, other_publication, below (this node feeds it)";
 
 pub(crate) async fn why(args: Args) -> Outcome {
-    let why: Why = client(&args.show)?.view(&format!("/v1/why/{}", percent_encode(&args.what))).await?;
-    match args.show.format {
-        Format::Table => print(&render::why::why(Style::of_stdout(), &why)),
-        Format::Json => print(&document(why)),
-        Format::Jsonl => print(&items(Why::SCHEMA, &[why])),
-    }
+    let lines = |why: &Why| items(Why::SCHEMA, std::slice::from_ref(why));
+    read(&args.read, &format!("/v1/why/{}", percent_encode(&args.what)), render::why::why, lines).await
 }

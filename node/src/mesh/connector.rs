@@ -69,12 +69,18 @@ struct Lost {
     left: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Bootstrap {
     peer: Option<PeerId>,
     dialling: bool,
     backoff: Option<Backoff>,
     next: Instant,
+}
+
+impl Bootstrap {
+    const fn new(now: Instant) -> Self {
+        Self { peer: None, dialling: false, backoff: None, next: now }
+    }
 }
 
 /// A dial to make.
@@ -115,8 +121,7 @@ impl Connector {
         rng: fastrand::Rng,
         now: Instant,
     ) -> Self {
-        let bootstraps =
-            (0..bootstraps).map(|_| Bootstrap { peer: None, dialling: false, backoff: None, next: now }).collect();
+        let bootstraps = vec![Bootstrap::new(now); bootstraps];
         Self {
             me,
             config,
@@ -175,7 +180,7 @@ impl Connector {
         self.backoffs.remove(&peer);
         self.discovered.remove(&peer);
         if let Some(entry) = bootstrap.and_then(|index| self.bootstraps.get_mut(index)) {
-            *entry = Bootstrap { peer: Some(peer), dialling: false, backoff: None, next: now };
+            *entry = Bootstrap { peer: Some(peer), ..Bootstrap::new(now) };
         }
         self.wake(now);
         self.probes.remove(&peer)
@@ -224,6 +229,12 @@ impl Connector {
         let backoff = self.next_backoff(now, failures);
         let entry = &mut self.bootstraps[index];
         (entry.dialling, entry.backoff, entry.next) = (false, Some(backoff), backoff.until);
+        self.wake(now);
+    }
+
+    /// There are so many other bootstrap addresses now; of dials of the former ones nothing will be heard.
+    pub(crate) fn set_bootstraps(&mut self, now: Instant, bootstraps: usize) {
+        self.bootstraps = vec![Bootstrap::new(now); bootstraps];
         self.wake(now);
     }
 

@@ -21,6 +21,7 @@ pub fn status(mesh: &Mesh) -> Status {
     Status {
         peer_id: mesh.me().to_string(),
         label: mesh.config().label.as_ref().map(ToString::to_string),
+        tags: mesh.config().tags.clone(),
         mesh: mesh.config().mesh.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         addresses: own.map(|row| row.addresses.clone()).unwrap_or_default(),
@@ -52,6 +53,7 @@ pub fn peers(mesh: &Mesh) -> Peers {
         Peer {
             peer_id: row.peer.to_string(),
             label: row.label.as_ref().map(ToString::to_string),
+            tags: row.tags.clone(),
             state: self::state(state).to_owned(),
             addresses: row.addresses.clone(),
             capacity: row.capacity,

@@ -1,8 +1,11 @@
 //! What goes into a mesh node and what comes out, and its numbers.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use banyan_gossip::{Label, MeshName, PeerId, RelayPolicy, TrackName};
+use banyan_gossip::{Label, MeshName, PeerId, RelayPolicy, TrackName, op::UserEvent};
 
 use super::{ConnectorConfig, Control, LinkConfig, offload::Volume};
 
@@ -17,6 +20,8 @@ pub struct Config {
     pub mesh: MeshName,
     /// What a person calls this node.
     pub label: Option<Label>,
+    /// What this node says of itself in its row, beyond the label.
+    pub tags: BTreeMap<String, String>,
     /// Slots offered over all tracks; `None` stands for [`CAPACITY_CEILING`].
     pub capacity: Option<u16>,
     /// Whether this node relays tracks that it does not follow.
@@ -47,6 +52,7 @@ impl Config {
             gossip: banyan_gossip::Config::new(mesh.clone()),
             mesh,
             label: None,
+            tags: BTreeMap::new(),
             capacity: None,
             relay: RelayPolicy::default(),
             bootstraps: 0,
@@ -258,6 +264,8 @@ pub enum Output {
 pub enum Event {
     /// From the peer table.
     Gossip(banyan_gossip::Event),
+    /// Somebody told the whole mesh something.
+    User(UserEvent),
     /// From the tree of a track.
     Tree(TrackName, banyan_tree::Event),
     /// A link is up.

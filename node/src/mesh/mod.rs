@@ -430,6 +430,7 @@ impl Mesh {
                     }
                     self.outputs.push_back(Output::Event(Event::Gossip(event)));
                 }
+                banyan_gossip::Output::UserEvent(event) => self.outputs.push_back(Output::Event(Event::User(event))),
                 banyan_gossip::Output::PersistIncarnation(incarnation) => {
                     self.outputs.push_back(Output::PersistIncarnation(incarnation));
                 }
@@ -474,7 +475,7 @@ impl Mesh {
         RowBody {
             label: self.config.label.clone(),
             addresses: self.addresses.clone(),
-            tags: BTreeMap::new(),
+            tags: self.config.tags.clone(),
             capacity: self.slots.capacity(),
             free: self.slots.free(),
             relay: self.config.relay,

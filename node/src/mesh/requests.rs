@@ -1,8 +1,12 @@
 //! What the node's own user asks for: publish, subscribe, offer slots, leave.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
-use banyan_gossip::{LibraryDigest, PeerId, Role, TrackEntry, TrackName, row::TRACKS_BUDGET_BYTES};
+use banyan_gossip::{
+    LibraryDigest, PeerId, Role, TrackEntry, TrackName,
+    op::{UserEvent, UserEventError},
+    row::TRACKS_BUDGET_BYTES,
+};
 use banyan_tree::Tree;
 
 use super::{CAPACITY_CEILING, Control, Mesh, Output, RequestError, connector::Dial};
@@ -103,6 +107,29 @@ impl Mesh {
         self.row_changed = true;
         self.all_trees(now, || banyan_tree::Input::CapacityChanged);
         self.settle(now);
+    }
+
+    /// Says other things of this node in its row; the caller has checked the bounds of tags.
+    pub fn set_tags(&mut self, now: Instant, tags: BTreeMap<String, String>) {
+        self.row_changed |= self.config.tags != tags;
+        self.config.tags = tags;
+        self.settle(now);
+    }
+
+    /// Tells every node of the mesh, this one included.
+    ///
+    /// # Errors
+    /// [`UserEventError`]: nothing was told.
+    pub fn tell(&mut self, now: Instant, name: String, payload: String) -> Result<UserEvent, UserEventError> {
+        let told = self.gossip.tell(now, name, payload);
+        self.settle(now);
+        told
+    }
+
+    /// There are other bootstrap addresses now, so many.
+    pub fn set_bootstraps(&mut self, now: Instant, bootstraps: usize) {
+        self.config.bootstraps = bootstraps;
+        self.connector.set_bootstraps(now, bootstraps);
     }
 
     /// Says what this node offers in its library.

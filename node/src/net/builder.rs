@@ -1,9 +1,10 @@
 //! How a node is described and started.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use banyan_gossip::{Ed25519Keys, Label, LocalPeer, MeshName, RelayPolicy};
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 use super::{
     admission::Admission,
     control::{Hello, PROTOCOL_VERSION},
-    core::{self, Parts},
+    core::{self, Heartbeat, Parts, check_tags},
     data_dir::{DataDir, Identity},
     event_log::EventLog,
     host::{self, Door, HostConfig, HostError, Limits, Multiaddr},
@@ -41,6 +42,8 @@ const DEFAULT_LISTEN: [&str; 4] =
 pub struct Builder {
     pub(crate) mesh: MeshName,
     pub(crate) label: Option<Label>,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) heartbeat: Option<Heartbeat>,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) listen: Vec<String>,
     pub(crate) bootstrap: Vec<String>,
@@ -69,6 +72,20 @@ impl Builder {
     #[must_use]
     pub fn label(mut self, label: Label) -> Self {
         self.label = Some(label);
+        self
+    }
+
+    /// What this node says of itself to everybody, beyond its label: at most 16 tags.
+    #[must_use]
+    pub fn tags(mut self, tags: BTreeMap<String, String>) -> Self {
+        self.tags = tags;
+        self
+    }
+
+    /// What the node's main loop does as often as this as long as it turns, to show that it does; it must not block.
+    #[must_use]
+    pub fn heartbeat(mut self, interval: Duration, beat: impl Fn() + Send + Sync + 'static) -> Self {
+        self.heartbeat = Some(Heartbeat::new(interval, Arc::new(beat)));
         self
     }
 
@@ -179,6 +196,7 @@ impl Builder {
     /// # Errors
     /// [`BuildError`]: nothing is left running.
     pub async fn start(self) -> Result<Node, BuildError> {
+        check_tags(&self.tags).map_err(|error| BuildError::Tags(error.to_string()))?;
         let mut bootstraps = addresses(&self.bootstrap, host::parse_address)?;
         let listen = if self.listen.is_empty() {
             addresses(&DEFAULT_LISTEN.map(str::to_owned), host::parse_listen_address)?
@@ -245,11 +263,13 @@ impl Builder {
             started,
             data_dir,
             bootstraps,
+            bootstraps_named: self.bootstrap.len(),
             hello,
             track_config: TrackConfig::default(),
             incoming,
             library: Some(door),
             meters,
+            heartbeat: self.heartbeat,
         }));
         Ok(node)
     }
@@ -273,6 +293,7 @@ impl Builder {
     fn mesh_config(&self, bootstraps: usize) -> mesh::Config {
         let mut config = mesh::Config::new(self.mesh.clone());
         config.label = self.label.clone();
+        config.tags = self.tags.clone();
         config.capacity = self.capacity;
         config.relay = self.relay;
         config.bootstraps = bootstraps;
@@ -288,6 +309,8 @@ impl Default for Builder {
         let mesh = mesh::Config::new(MeshName::new("default").expect("it follows the rules"));
         Self {
             label: None,
+            tags: BTreeMap::new(),
+            heartbeat: None,
             data_dir: None,
             listen: Vec::new(),
             bootstrap: Vec::new(),

@@ -4,6 +4,7 @@ mod activity;
 pub mod admission;
 mod bell;
 pub mod builder;
+mod change;
 mod checkup;
 mod control;
 pub(crate) mod core;
@@ -22,3 +23,6 @@ pub mod streams;
 pub mod subscriber;
 pub mod types;
 mod writing;
+
+pub(crate) use control::PROTOCOL_VERSION;
+pub(crate) use core::check_tags;

@@ -82,7 +82,7 @@ impl Node {
         self.me
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, NodeError> {
+    pub(super) async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, NodeError> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(request(reply)).await.map_err(|_| NodeError::Shutdown)?;
         answer.await.map_err(|_| NodeError::Shutdown)
@@ -136,15 +136,6 @@ impl Node {
     /// What was counted since the start.
     pub(crate) fn meters(&self) -> &Meters {
         &self.meters
-    }
-
-    /// Offers another number of slots from now on (A4). Lowering it sends children elsewhere, gently;
-    /// raising it lets others in.
-    ///
-    /// # Errors
-    /// [`NodeError::Shutdown`].
-    pub async fn set_capacity(&self, slots: u16) -> Result<(), NodeError> {
-        self.ask(|reply| Request::SetCapacity(slots, reply)).await
     }
 
     /// What happens from now on.
@@ -269,6 +260,11 @@ impl Node {
     pub(crate) async fn session(&self, peer: PeerId) -> Result<Arc<Session>, OpenError> {
         let asked = self.ask(|reply| Request::Session(peer, reply));
         timeout(OPEN_TIMEOUT, asked).await.ok().and_then(Result::ok).unwrap_or(Err(OpenError::NotConnected))
+    }
+
+    /// Returns when the node has left the mesh, whoever asked it to. Cancel-safe.
+    pub async fn closed(&self) {
+        self.requests.closed().await;
     }
 
     /// Leaves the mesh: says goodbye, hands the children over, closes everything. At most 3 s.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use banyan_gossip::{PeerId, TrackName};
+use banyan_gossip::{PeerId, TrackName, op::UserEventError};
 use bytes::Bytes;
 
 use crate::relay::Mode;
@@ -107,6 +107,9 @@ pub enum BuildError {
     /// The mesh keys, the invitations or the known addresses cannot be read.
     #[error("key file {0}")]
     KeyFile(#[from] KeyFileError),
+    /// A tag breaks the bounds, or there are too many.
+    #[error("{0}")]
+    Tags(String),
     /// A folder cannot be shared as a library.
     #[error("library {}: {reason}", .path.display())]
     Library {
@@ -216,6 +219,28 @@ pub enum NodeError {
         text: String,
         /// Some of those who may be meant.
         peers: Vec<String>,
+    },
+    /// A tag breaks the bounds, or there are too many.
+    #[error("{0}")]
+    InvalidTag(&'static str),
+    /// A user event breaks the bounds, or there are too many.
+    #[error(transparent)]
+    Event(#[from] UserEventError),
+    /// An address cannot be understood, or there are too many.
+    #[error("address {address:?} is not valid: {reason}")]
+    Address {
+        /// The address as given.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nobody of this mesh answers at an address.
+    #[error("cannot join by {address}: {reason}")]
+    NotJoined {
+        /// The address.
+        address: String,
+        /// Why.
+        reason: String,
     },
     /// The node is shutting down.
     #[error("the node is shutting down")]

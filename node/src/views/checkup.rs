@@ -1,11 +1,12 @@
 //! Round trips to peers, waiting, and what `banyan doctor` finds.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{View, peers::PeerName};
 
 /// `GET /v1/peers/{peer}/ping`: one round trip from node to node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ping {
     /// The peer that answered.
     pub peer: PeerName,
@@ -24,7 +25,7 @@ impl View for Ping {
 }
 
 /// `GET /v1/wait/{condition}`: whether it came true in time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Waited {
     /// The condition.
     pub condition: String,
@@ -39,7 +40,7 @@ impl View for Waited {
 }
 
 /// What was found, check by check.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Checkup {
     /// The worst level of all findings.
     pub level: Level,
@@ -61,7 +62,7 @@ impl View for Checkup {
 }
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// It is as it should be.
@@ -75,7 +76,7 @@ pub enum Level {
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// What was looked at: `multicast`, `udp_buffers`, `mtu`, `open_files`, `node`, `peers`, `clock`,
     /// `version`, `reachable`, `mesh`, `identity`, `tracks` or `disk`.

@@ -1,11 +1,12 @@
 //! Mesh keys and invitations as they are shown: never the secrets themselves, but where one is asked for.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::View;
 
 /// `GET /v1/keys`, and the answer to every change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeysView {
     /// The mesh.
     pub mesh: String,
@@ -26,7 +27,7 @@ impl View for KeysView {
 }
 
 /// One key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyView {
     /// Its fingerprint, eight hexadecimal digits.
     pub key: String,
@@ -35,7 +36,7 @@ pub struct KeyView {
 }
 
 /// `POST /v1/invitations`: what the answer shows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InviteView {
     /// What the invited node is given: `banyan run --join TOKEN`. A secret.
     pub token: String,
@@ -50,7 +51,7 @@ impl View for InviteView {
 }
 
 /// The body of `POST /v1/keys`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InstallRequest {
     /// The key to accept. A secret.
@@ -58,7 +59,7 @@ pub struct InstallRequest {
 }
 
 /// The body of `POST /v1/invitations`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InviteRequest {
     /// For how long it is to be good, in seconds.

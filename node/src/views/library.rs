@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::View;
 
 /// `GET /v1/library`: what the whole mesh offers, as far as this node has heard.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LibraryView {
     /// The folders that this node shares.
     pub roots: Vec<RootView>,
@@ -20,7 +21,7 @@ impl View for LibraryView {
 }
 
 /// A folder whose sub-folders are packages.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RootView {
     /// Where it is.
     pub path: String,
@@ -33,7 +34,7 @@ pub struct RootView {
 }
 
 /// A title, whoever has it; counted once (D3).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TitleView {
     /// Its name.
     pub name: String,
@@ -48,7 +49,7 @@ impl View for TitleView {
 }
 
 /// One version of a title.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VersionView {
     /// What its sentinel says.
     pub version: String,
@@ -67,7 +68,7 @@ pub struct VersionView {
 }
 
 /// `GET /v1/library/packages/{package}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PackageView {
     /// Its title's name.
     pub name: String,
@@ -83,7 +84,7 @@ impl View for PackageView {
 }
 
 /// `GET /v1/library/jobs`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobsView {
     /// Running ones and the last that ended, the newest first.
     pub jobs: Vec<JobView>,
@@ -94,7 +95,7 @@ impl View for JobsView {
 }
 
 /// `GET /v1/library/jobs/{id}`, and the answer to every request that starts one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobView {
     /// Its number on this node.
     pub id: u64,
@@ -135,7 +136,7 @@ impl View for JobView {
 }
 
 /// A peer that a job fetches from or pushes to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceView {
     /// Its id.
     pub peer_id: String,
@@ -151,7 +152,7 @@ pub struct SourceView {
 }
 
 /// `GET /v1/library/jobs/{id}/explain`: why a job is not faster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExplainView {
     /// The job.
     pub id: u64,
@@ -168,7 +169,7 @@ impl View for ExplainView {
 }
 
 /// The body of `POST /v1/library/{get|install|update|uninstall|remove|verify|push}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartRequest {
     /// `NAME`, `NAME@VERSION`, or the first eight or more digits of a package's id; for `update` a name.
@@ -185,7 +186,7 @@ pub struct StartRequest {
 }
 
 /// The body of `POST` and `DELETE /v1/library/roots`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RootRequest {
     /// The folder, from `/` on.

@@ -4,22 +4,25 @@
 //! On the wire each view travels inside an [`Envelope`]: `{"schema":"banyan.<thing>/v1","data":…}`.
 
 pub mod checkup;
+pub mod control;
 mod health;
 pub mod keys;
 pub mod library;
 pub mod log;
 pub mod peers;
 pub mod repairs;
+pub mod schemas;
 pub mod why;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use health::Health;
 
 /// A view with the name of its schema.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Envelope<T> {
     /// `banyan.<thing>/v1`.
     pub schema: String,
@@ -42,12 +45,15 @@ pub trait View: Serialize {
 }
 
 /// `GET /v1/status`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// This node's id.
     pub peer_id: String,
     /// What a person calls it.
     pub label: Option<String>,
+    /// What it says of itself beyond that.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
     /// The mesh it belongs to.
     pub mesh: String,
     /// Version of the program.
@@ -77,7 +83,7 @@ impl View for Status {
 }
 
 /// `GET /v1/peers`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Peers {
     /// Every known peer but oneself, in the order of their ids.
     pub peers: Vec<Peer>,
@@ -88,12 +94,15 @@ impl View for Peers {
 }
 
 /// One known peer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Peer {
     /// Its id.
     pub peer_id: String,
     /// What a person calls it.
     pub label: Option<String>,
+    /// What it says of itself beyond that.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
     /// `alive`, `suspect`, `dead` or `left`.
     pub state: String,
     /// Its listener addresses.
@@ -109,7 +118,7 @@ pub struct Peer {
 }
 
 /// `GET /v1/tracks`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tracks {
     /// Every track that any known peer publishes or follows, by name.
     pub tracks: Vec<Track>,
@@ -120,7 +129,7 @@ impl View for Tracks {
 }
 
 /// One track as this node sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Track {
     /// Its name.
     pub track: String,
@@ -137,7 +146,7 @@ pub struct Track {
 }
 
 /// This node's part in a track.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrackHere {
     /// `origin`, `relay`, `leaf`, or `volunteer` (relays it for others' sake alone).
     pub role: String,
@@ -174,7 +183,7 @@ pub struct TrackHere {
 }
 
 /// `GET /v1/tracks/{track}/tree`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TreeView {
     /// The track.
     pub track: String,
@@ -191,7 +200,7 @@ impl View for TreeView {
 }
 
 /// A peer's place in a tree.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TreeNode {
     /// Its id.
     pub peer_id: String,
@@ -212,7 +221,7 @@ pub struct TreeNode {
 }
 
 /// `GET /v1/tracks/{track}/offload`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OffloadView {
     /// The track.
     pub track: String,
@@ -239,7 +248,7 @@ impl View for OffloadView {
 }
 
 /// What a peer forwards.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OffloadPeer {
     /// Its id.
     pub peer_id: String,
@@ -258,7 +267,7 @@ pub struct OffloadPeer {
 }
 
 /// What a child was sent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OffloadChild {
     /// Its id.
     pub peer_id: String,
@@ -269,7 +278,7 @@ pub struct OffloadChild {
 }
 
 /// One event of `GET /v1/events`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventView {
     /// Position in this node's sequence of events, +1 each.
     pub seq: u64,
@@ -285,7 +294,7 @@ impl View for EventView {
 }
 
 /// What can happen on a node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A peer became known.
@@ -434,6 +443,17 @@ pub enum Event {
         /// Packages in the whole mesh, each counted once.
         packages: u64,
     },
+    /// Somebody told the whole mesh something; never twice the same in a node's life.
+    User {
+        /// Names the event in the whole mesh.
+        id: String,
+        /// Who told it.
+        from: String,
+        /// What kind of event it is.
+        name: String,
+        /// Anything more.
+        payload: String,
+    },
     /// Events are missing here: the reader was too slow, or asked for some that are not kept any more.
     Missed {
         /// How many; at most, where the reader asked for a time.
@@ -464,6 +484,7 @@ impl Event {
             Self::BootstrapFailed { .. } => "bootstrap_failed",
             Self::LibraryJob { .. } => "library_job",
             Self::LibraryChanged { .. } => "library_changed",
+            Self::User { .. } => "user",
             Self::Missed { .. } => "missed",
         }
     }
@@ -490,7 +511,7 @@ impl Event {
 }
 
 /// The answer to a finished publication.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Published {
     /// The track.
     pub track: String,
@@ -507,7 +528,7 @@ impl View for Published {
 }
 
 /// Every error that the server answers with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct ErrorView {
     /// A stable word: `invalid_name`, `not_found`, `conflict`, …

@@ -1,11 +1,12 @@
 //! `GET /v1/repairs`: how this node found other parents.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{View, peers::PeerName};
 
 /// The last repairs of this node, the oldest first; at most 1,000.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Repairs {
     /// Repairs since the start of the node, those that are not listed any more included.
     pub total: u64,
@@ -18,7 +19,7 @@ impl View for Repairs {
 }
 
 /// How this node lost a parent, or left one that was about to be lost, and found another.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Repair {
     /// Position among the repairs of this node, +1 each.
     pub id: u64,

@@ -1,11 +1,12 @@
 //! `GET /v1/why/{what}` and `GET /v1/peers/{peer}`: why things are as they are.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, EventView, View, peers::PeerName};
 
 /// Why a peer, or this node's place in a track, is as it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Why {
     /// A track was asked for.
@@ -19,7 +20,7 @@ impl View for Why {
 }
 
 /// Why this node is fed on a track by whom it is, or by nobody.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WhyTrack {
     /// The track.
     pub track: String,
@@ -50,7 +51,7 @@ pub struct WhyTrack {
 }
 
 /// A search for a parent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Search {
     /// Why there is one, as in [`Event::ParentChanged`].
     pub reason: String,
@@ -72,7 +73,7 @@ pub struct Search {
 }
 
 /// A peer that has a part in the track.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
     /// The peer.
     pub peer: PeerName,
@@ -98,7 +99,7 @@ pub struct Candidate {
 }
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Past {
     /// Milliseconds ago.
     pub ago_ms: f64,
@@ -108,7 +109,7 @@ pub struct Past {
 }
 
 /// What this node knows of a peer, and has to do with it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerDetail {
     /// Its id.
     pub peer_id: String,
@@ -149,7 +150,7 @@ impl View for PeerDetail {
 }
 
 /// A peer is suspected of being gone.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Suspicion {
     /// Who lost touch with it; not everyone who did needs to be known.
     pub by: Vec<PeerName>,
@@ -160,7 +161,7 @@ pub struct Suspicion {
 }
 
 /// A link to a peer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkDetail {
     /// Whether this node dialled it.
     pub dialled: bool,
@@ -176,7 +177,7 @@ pub struct LinkDetail {
 }
 
 /// Why there is no link to a peer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NoLink {
     /// `self`, `dialling`, `gone`, `failed`, `no_address` or `not_needed`.
     pub reason: String,
@@ -187,7 +188,7 @@ pub struct NoLink {
 }
 
 /// A peer's part in a track.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerTrack {
     /// The track.
     pub track: String,

@@ -53,6 +53,8 @@ pub(crate) fn sentence_with(event: &Event, name: impl Fn(&str) -> String) -> Str
         Event::BootstrapFailed { address, reason } => format!("cannot reach {address}: {reason}; trying again"),
         Event::LibraryJob { id, kind, name, state, phase, .. } => format!("job {id}: {kind} {name}: {state}, {phase}"),
         Event::LibraryChanged { packages } => format!("the mesh offers {packages} packages"),
+        Event::User { from, name, payload, .. } if payload.is_empty() => format!("{name} (told by {})", short(from)),
+        Event::User { from, name, payload, .. } => format!("{name}: {payload} (told by {})", short(from)),
         Event::Missed { events } => {
             format!("{events} events are missing here: they came too fast, or are no longer kept")
         }

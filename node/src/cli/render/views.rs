@@ -15,6 +15,7 @@ pub(crate) fn status(style: Style, status: &Status) -> String {
         &[
             ("peer", status.peer_id.clone()),
             ("label", or_dash(status.label.as_deref())),
+            ("tags", list(&status.tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>())),
             ("mesh", status.mesh.clone()),
             ("version", status.version.clone()),
             ("up", seconds(status.uptime_s)),
@@ -91,6 +92,7 @@ mod tests {
         let peer = Peer {
             peer_id: "12D3KooWabcdefgh".to_owned(),
             label: None,
+            tags: Default::default(),
             state: "alive".to_owned(),
             addresses: vec!["/ip4/10.0.0.1/tcp/1".to_owned(), "/ip4/10.0.0.1/udp/1/quic-v1".to_owned()],
             capacity: 8,

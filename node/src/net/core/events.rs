@@ -1,6 +1,6 @@
 //! What the node tells people, and what it does besides when the mesh tells of something.
 
-use banyan_gossip::TrackName;
+use banyan_gossip::{TrackName, op::OpId};
 use banyan_tree::MoveReason;
 
 use super::{Core, tracks::Repair};
@@ -16,6 +16,11 @@ impl Core {
                 if let Some(event) = self.gossip_event(&event) {
                     self.emit(event);
                 }
+            }
+            mesh::Event::User(event) => {
+                let id = event_id(&event.id);
+                let from = event.id.author.to_string();
+                self.emit(Event::User { id, from, name: event.name, payload: event.payload });
             }
             mesh::Event::Tree(track, event) => self.on_tree_event(&track, event),
             mesh::Event::LinkUp(peer) => self.emit(Event::LinkUp { peer_id: peer.to_string() }),
@@ -67,6 +72,11 @@ impl Core {
     }
 }
 
+/// What names a user event in the whole mesh, as text.
+pub(super) fn event_id(id: &OpId) -> String {
+    format!("{}.{}.{}", id.author, id.incarnation, id.version)
+}
+
 /// Events go to the log too, at the level that fits.
 pub(super) fn log(event: &Event) {
     match event {
@@ -96,6 +106,7 @@ pub(super) fn log(event: &Event) {
             tracing::debug!(id, kind, name, state, phase, "library job");
         }
         Event::LibraryChanged { packages } => tracing::debug!(packages, "library changed"),
+        Event::User { from, name, payload, .. } => tracing::info!(from, name, payload, "user event"),
         Event::Missed { .. } => {}
     }
 }

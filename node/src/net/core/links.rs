@@ -42,6 +42,8 @@ pub(crate) struct Setup {
 pub(crate) enum DialFor {
     Peer(PeerId),
     Bootstrap(usize),
+    /// A user of the node waits for it.
+    Join,
 }
 
 impl Core {
@@ -89,9 +91,18 @@ impl Core {
     }
 
     fn dial(&mut self, purpose: DialFor, peer: Option<PeerId>, addresses: Vec<Multiaddr>) {
+        let dial = self.number_dial(purpose);
+        self.try_dial(dial, peer, addresses);
+    }
+
+    pub(super) fn number_dial(&mut self, purpose: DialFor) -> u64 {
         let dial = self.next_dial;
         self.next_dial += 1;
         self.dials.insert(dial, purpose);
+        dial
+    }
+
+    pub(super) fn try_dial(&mut self, dial: u64, peer: Option<PeerId>, addresses: Vec<Multiaddr>) {
         if addresses.is_empty() || !self.host.try_dial(dial, peer, addresses) {
             self.on_dial_failed(dial, &DialFailure::Denied("too many dials at once".to_owned()));
         }
@@ -110,11 +121,17 @@ impl Core {
                 self.mesh.handle_input(now, mesh::Input::DialFailed { peer, unreachable });
             }
             Some(DialFor::Bootstrap(index)) => {
-                let to_self = *reason == DialFailure::SelfDial;
-                self.mesh.handle_input(now, mesh::Input::BootstrapFailed { index, to_self });
                 let address = self.bootstraps.get(index).map(ToString::to_string).unwrap_or_default();
+                // A name that all nodes share, as that of a headless service, leads to others as well in a while.
+                let shared = *reason == DialFailure::SelfDial && address.starts_with("/dns");
+                let to_self = *reason == DialFailure::SelfDial && !shared;
+                self.mesh.handle_input(now, mesh::Input::BootstrapFailed { index, to_self });
+                if shared {
+                    return;
+                }
                 self.emit(Event::BootstrapFailed { address, reason: reason.to_string() });
             }
+            Some(DialFor::Join) => self.on_join_failed(dial, &reason.to_string()),
             None => {}
         }
     }
@@ -154,6 +171,9 @@ impl Core {
             _ => None,
         };
         let now = Instant::now();
+        if let Some(waiting) = dial.and_then(|dial| self.joining.remove(&dial)) {
+            let _ = waiting.send(Ok(peer));
+        }
         let mut activity = Arc::default();
         if let Some(old) = self.links.get(&peer) {
             if !supersedes(self.mesh.me(), peer, old.session, session) {

@@ -5,8 +5,10 @@
 //! altogether (see [`super::data`]). When a queue is full, gossip is dropped (anti-entropy heals
 //! it); for anything else the link is closed (C9).
 
+mod control;
 mod events;
 pub(crate) mod figures;
+mod heartbeat;
 mod insight;
 mod library;
 mod links;
@@ -51,7 +53,9 @@ use crate::{
         why::{PeerDetail, Why},
     },
 };
+pub(crate) use control::{ControlRequest, check_tags};
 use figures::Figures;
+pub(crate) use heartbeat::Heartbeat;
 use library::LibraryLinks;
 use links::{LinkHandle, Setup};
 use met::Met;
@@ -79,7 +83,8 @@ pub(crate) enum Request {
     PeerDetail(String, oneshot::Sender<Result<PeerDetail, NodeError>>),
     /// For the metrics.
     Figures(oneshot::Sender<Figures>),
-    SetCapacity(u16, oneshot::Sender<()>),
+    /// What changes the node while it runs.
+    Control(ControlRequest),
     /// The session that carries streams to a peer.
     Session(PeerId, SessionReply),
     /// What the library needs of the mesh.
@@ -126,11 +131,14 @@ pub(crate) struct Parts {
     pub(crate) started: Instant,
     pub(crate) data_dir: Option<DataDir>,
     pub(crate) bootstraps: Vec<Multiaddr>,
+    /// So many of them were named by the user; the others are known from an invitation.
+    pub(crate) bootstraps_named: usize,
     pub(crate) hello: Hello,
     pub(crate) track_config: TrackConfig,
     pub(crate) incoming: Arc<Incoming>,
     pub(crate) library: Option<Door>,
     pub(crate) meters: Arc<Meters>,
+    pub(crate) heartbeat: Option<Heartbeat>,
 }
 
 /// Messages from links that wait to be handled; beyond it their readers wait, and so do the peers.
@@ -148,6 +156,7 @@ pub(crate) struct Core {
     host: Host,
     data_dir: Option<DataDir>,
     bootstraps: Vec<Multiaddr>,
+    bootstraps_named: usize,
     hello: Hello,
     track_config: TrackConfig,
     started: Instant,
@@ -158,6 +167,8 @@ pub(crate) struct Core {
     /// What each dial under way is for, by its number.
     dials: BTreeMap<u64, links::DialFor>,
     next_dial: u64,
+    /// Who waits for a dial, by its number.
+    joining: BTreeMap<u64, oneshot::Sender<Result<PeerId, NodeError>>>,
     listening: Vec<Multiaddr>,
     tracks: BTreeMap<TrackName, LocalTrack>,
     next_tick: Option<Instant>,
@@ -172,6 +183,7 @@ pub(crate) struct Core {
     silences: BTreeMap<PeerId, Duration>,
     probes: Probes,
     met: Met,
+    heartbeat: Option<Heartbeat>,
     inbox: mpsc::Sender<FromLink>,
     tasks: mpsc::Sender<FromTask>,
     shutdown: Vec<oneshot::Sender<()>>,
@@ -189,11 +201,13 @@ pub(crate) async fn run(parts: Parts) {
         started,
         data_dir,
         bootstraps,
+        bootstraps_named,
         hello,
         track_config,
         incoming,
         library,
         meters,
+        heartbeat,
     } = parts;
     let (inbox, mut from_links) = mpsc::channel(INBOX_MESSAGES);
     let (tasks, mut from_tasks) = mpsc::channel(INBOX_MESSAGES);
@@ -202,6 +216,7 @@ pub(crate) async fn run(parts: Parts) {
         host,
         data_dir,
         bootstraps,
+        bootstraps_named,
         hello,
         track_config,
         started,
@@ -210,6 +225,7 @@ pub(crate) async fn run(parts: Parts) {
         links: BTreeMap::new(),
         dials: BTreeMap::new(),
         next_dial: 0,
+        joining: BTreeMap::new(),
         listening: Vec::new(),
         tracks: BTreeMap::new(),
         next_tick: None,
@@ -217,6 +233,7 @@ pub(crate) async fn run(parts: Parts) {
         unopened: Arc::new(()),
         sessions: Sessions::new(incoming),
         library: LibraryLinks::new(library),
+        heartbeat,
         events,
         repairs: RepairLog::new(started),
         silences: BTreeMap::new(),
@@ -286,7 +303,9 @@ pub(crate) async fn run(parts: Parts) {
 impl Core {
     fn deadline(&self) -> Instant {
         let far = Instant::now() + Duration::from_secs(3600);
-        self.mesh.poll_timeout().into_iter().chain(self.next_tick).chain(self.sessions.next_tick).min().unwrap_or(far)
+        let beat = self.heartbeat.as_ref().map(Heartbeat::due);
+        let timers = [self.mesh.poll_timeout(), self.next_tick, self.sessions.next_tick, beat];
+        timers.into_iter().flatten().min().unwrap_or(far)
     }
 
     fn on_time(&mut self) {
@@ -297,6 +316,9 @@ impl Core {
         }
         if self.next_tick.is_some_and(|at| at <= now) {
             self.tend_tracks(now);
+        }
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.beat_if_due(now);
         }
         if self.sessions.next_tick.is_some_and(|at| at <= now) {
             self.tend_sessions(now);
@@ -326,10 +348,7 @@ impl Core {
             Request::PeerDetail(peer, reply) => drop(reply.send(self.peer_detail(&peer))),
             Request::Repairs(reply) => drop(reply.send(self.repair_views())),
             Request::Figures(reply) => drop(reply.send(self.figures())),
-            Request::SetCapacity(slots, reply) => {
-                self.mesh.set_capacity(Instant::now(), slots);
-                let _ = reply.send(());
-            }
+            Request::Control(request) => self.on_control_request(request),
             Request::Session(peer, reply) => self.on_session_request(peer, reply),
             Request::Library(request) => self.on_library_request(request),
             Request::Shutdown(reply) => {
