@@ -13,7 +13,7 @@ export const trackPath = (track, action) => `/v1/tracks/${encodeURIComponent(tra
 
 const KINDS = ['peer_joined', 'peer_suspected', 'peer_refuted', 'peer_lost', 'peer_left', 'link_up', 'link_down',
   'parent_changed', 'parent_lost', 'repaired', 'stuck', 'child_joined', 'child_left', 'origin_changed', 'gap',
-  'bootstrap_failed', 'library_job', 'library_changed', 'missed'];
+  'bootstrap_failed', 'library_job', 'library_changed', 'user', 'missed'];
 
 /** Calls `take` with every event from now on; the browser connects anew by itself. */
 export function follow(take) {

@@ -155,6 +155,7 @@ export class Panes {
       gap: () => [`${facts.track}: ${facts.to - facts.from} objects are missing, from ${facts.from}`, 'bad'],
       bootstrap_failed: () => [`cannot reach ${facts.address}: ${facts.reason}`, 'warn'],
       library_job: () => [`${facts.kind} ${facts.name}: ${facts.state}, ${facts.phase}`, ''],
+      user: () => [`${facts.name}${facts.payload ? `: ${facts.payload}` : ''}`, ''],
       library_changed: () => [`the mesh offers ${count(facts.packages, 'package', 'packages')}`, ''],
       missed: () => [`${facts.events} events were missed here`, 'warn'],
     };

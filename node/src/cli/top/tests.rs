@@ -39,6 +39,7 @@ fn peer(name: &str, state: &str) -> Peer {
     Peer {
         peer_id: id(name),
         label: Some(name.to_owned()),
+        tags: Default::default(),
         state: state.to_owned(),
         addresses: vec!["/ip4/10.0.0.7/tcp/4001".to_owned()],
         capacity: 3,
@@ -75,6 +76,7 @@ fn snapshot(tree: &str, nodes: Vec<TreeNode>, bytes: u64) -> Input {
     let status = Status {
         peer_id: id("hall"),
         label: Some("hall".to_owned()),
+        tags: Default::default(),
         mesh: "lab".to_owned(),
         version: "1.2.3".to_owned(),
         addresses: Vec::new(),
