@@ -148,11 +148,6 @@ impl TrackEntry {
         if matches!(self.role, Role::Member) { self.origin } else { Some(peer) }
     }
 
-    /// Whether the peer wants the track and nobody feeds it.
-    pub(crate) fn is_wish(&self) -> bool {
-        self.role == Role::Member && self.depth.is_none()
-    }
-
     /// What a track of this name takes of [`TRACKS_BUDGET_BYTES`], in bytes: its name and the
     /// largest encoding of its entry.
     #[must_use]
