@@ -235,7 +235,7 @@ impl Gossip {
     }
 
     fn on_link_up(&mut self, now: Instant, peer: PeerId) {
-        let fed = self.push.feeding() >= self.config.feeds && self.table.status(&peer) == Some(Status::Alive);
+        let fed = self.push.feeding() >= self.feeds() && self.table.status(&peer) == Some(Status::Alive);
         self.push.add_link(peer);
         self.clear_suspicion(now, peer);
         self.tell_accusation(peer);
@@ -275,9 +275,15 @@ impl Gossip {
         }
     }
 
+    /// Links that are to feed this node: one less in a mesh so large that each copy counts.
+    fn feeds(&self) -> usize {
+        let large = self.table.live_len() > self.config.table_rows_max / 2;
+        if large { self.config.feeds.saturating_sub(1).max(1) } else { self.config.feeds }
+    }
+
     /// Sees to it that enough links feed this node, if there are as many.
     fn find_feeds(&mut self) {
-        while let Some(peer) = self.push.lacks_feed(self.config.feeds, &mut self.rng) {
+        while let Some(peer) = self.push.lacks_feed(self.feeds(), &mut self.rng) {
             self.graft(peer);
         }
     }

@@ -20,7 +20,8 @@ pub struct Config {
     pub mesh: MeshName,
     /// New ops wait this long for others after a push.
     pub coalesce: Duration,
-    /// Links that are to bring the news of others: about as often each op comes in.
+    /// Links that are to bring the news of others: about as often each op comes in. One less once half of
+    /// `table_rows_max` rows are held.
     pub feeds: usize,
     /// Between two publications of the own row, unless urgent.
     pub row_interval: Duration,
