@@ -136,6 +136,7 @@ impl Gossip {
                     if !graceful {
                         self.lose_touch(now, peer);
                     }
+                    self.give_up_place();
                 }
             }
             Input::Unreachable { peer } => {

@@ -100,12 +100,25 @@ impl Gossip {
         let Some(victim) = self.draw_victim(wanted) else {
             return self.push.is_linked(&row.peer);
         };
-        if let Some(row) = self.table.row(&victim) {
-            self.outside.note(&victim, row.incarnation, version_of(row.version));
-        }
-        self.suspicions.forget(&victim);
-        self.table.remove(&victim);
+        self.evict(victim);
         true
+    }
+
+    /// A link is gone, and its peer may have had a place beyond the bound.
+    pub(super) fn give_up_place(&mut self) {
+        if self.table.live_len() > self.config.table_rows_max + 1 + self.push.links().count()
+            && let Some(victim) = self.draw_victim(true)
+        {
+            self.evict(victim);
+        }
+    }
+
+    fn evict(&mut self, peer: PeerId) {
+        if let Some(row) = self.table.row(&peer) {
+            self.outside.note(&peer, row.incarnation, version_of(row.version));
+        }
+        self.suspicions.forget(&peer);
+        self.table.remove(&peer);
     }
 
     /// A peer that is neither linked nor useful; if none is found, and a useful one may go, that.

@@ -109,6 +109,22 @@ fn who_is_linked_has_a_place_in_the_fullest_table_and_keeps_it() {
 }
 
 #[test]
+fn a_table_that_grew_with_its_links_shrinks_with_them_e3() {
+    let now = Instant::now();
+    let mut a = full(now);
+    let linked = 300..300 + 2 * ROWS_MAX as u16;
+    for index in linked.clone() {
+        a.handle_input(now, Input::LinkUp { peer: peer(index) });
+        a.apply(now, Some(peer(index)), row(index, 1, 1));
+    }
+    assert!(held(&a, linked.clone()) > ROWS_MAX + 1);
+    for (left, index) in linked.clone().rev().enumerate().map(|(gone, index)| (linked.len() - gone - 1, index)) {
+        a.handle_input(now, Input::LinkDown { peer: peer(index), graceful: true });
+        assert!(a.table().live_len() <= ROWS_MAX + 1 + left);
+    }
+}
+
+#[test]
 fn what_is_said_of_those_outside_is_passed_on_once_and_leaves_no_tombstone_c4() {
     let now = Instant::now();
     let mut a = full(now);
