@@ -69,6 +69,7 @@ fn parse_seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    use_huge_pages();
     // A violation is one line; where in the simulator it was noticed helps nobody.
     std::panic::set_hook(Box::new(|_| {}));
     match args.scenario.as_str() {
@@ -88,6 +89,24 @@ fn main() -> ExitCode {
         },
     }
 }
+
+/// Begins anew with memory in huge pages, for what large meshes hold lies far apart. The system's allocator asks for
+/// them only if it is told so when the process begins.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn use_huge_pages() {
+    const TUNABLES: &str = "GLIBC_TUNABLES";
+    if std::env::var_os(TUNABLES).is_none()
+        && let Ok(program) = std::env::current_exe()
+    {
+        use std::os::unix::process::CommandExt;
+        let mut again = std::process::Command::new(program);
+        // It returns only if there is no beginning anew; then small pages have to do.
+        let _ = again.args(std::env::args_os().skip(1)).env(TUNABLES, "glibc.malloc.hugetlb=1").exec();
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+const fn use_huge_pages() {}
 
 fn run(scenario: &Scenario, args: &Args) -> ExitCode {
     let (mut done, mut failed) = (0_u64, 0_u64);
