@@ -27,7 +27,8 @@ impl Gossip {
         let readable = ops.iter().filter_map(|signed| Some((signed, signed.op()?)));
         let marked: Vec<_> = readable.map(|(signed, op)| (signed, op, mark(self.salt, &op.id()))).collect();
         let full = self.is_full();
-        let outside = |op| full && self.outside.newest(subject(op)).is_some();
+        let outside =
+            |op: &Op| full && self.outside.newest(subject(op)).is_some() | self.rates.is_taken(&op.id().author);
         std::hint::black_box(marked.iter().filter(|(_, op, mark)| self.push.has_heard(*mark) || outside(op)).count());
         for (signed, op, mark) in marked {
             self.apply_marked(now, Some(from), op, signed, mark);

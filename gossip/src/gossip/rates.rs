@@ -30,6 +30,11 @@ impl Rates {
         Self { salt, places: Vec::new() }
     }
 
+    /// Whether the place of an author was ever taken: a look at it fetches it from memory.
+    pub(super) fn is_taken(&self, author: &PeerId) -> bool {
+        self.places.get(mix_peer(self.salt, author) as usize % PLACES).is_some_and(Option::is_some)
+    }
+
     /// Takes a token of an author, who gets `rate` a second and has `burst` at most. Returns
     /// whether there was one.
     pub(super) fn take(&mut self, now: Instant, author: &PeerId, (rate, burst): (u32, u32)) -> bool {
