@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Read},
+    io::{self, Read as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,12 +14,16 @@ use super::{
     args::Show,
     exit::{Exit, Failure, Outcome},
     render::style::{Paint, Style},
-    show::{client, print, shown},
+    show::{client, items, print, shown},
+    watch::{Read, read},
 };
 use crate::{
     admission::{Fingerprint, MeshKey, Token},
     net::{self, host::random, keys, types::JoinError},
-    views::keys::{InstallRequest, InviteRequest, InviteView, KeysView},
+    views::{
+        View,
+        keys::{InstallRequest, InviteRequest, InviteView, KeysView},
+    },
 };
 
 /// Longest text of a key on standard input, in bytes.
@@ -41,7 +45,7 @@ enum Action {
         file: Option<PathBuf>,
     },
     /// Show which keys the running node accepts, and which one it uses
-    List(Show),
+    List(Read),
     /// Accept one more key
     Install {
         /// A file with the key; - is standard input
@@ -82,9 +86,8 @@ pub(crate) struct Invite {
 pub(crate) async fn key(Key { action }: Key) -> Outcome {
     match action {
         Action::New { file } => new(file.as_deref()),
-        Action::List(show) => {
-            let keys: KeysView = client(&show)?.view("/v1/keys").await?;
-            shown(show.format, keys, table)
+        Action::List(how) => {
+            read(&how, "/v1/keys", table, |keys| items(KeysView::SCHEMA, std::slice::from_ref(keys))).await
         }
         Action::Install { file, show } => {
             let key = read_key(&file)?;

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use crate::{
     api::library::{parse_selector, parse_targets},
-    cli::args::Show,
+    cli::{args::Show, watch::Read},
     net::library::Selector,
 };
 
@@ -16,7 +16,7 @@ pub(crate) struct Library {
     #[command(subcommand)]
     pub(super) action: Option<Action>,
     #[command(flatten)]
-    pub(super) show: Show,
+    pub(super) read: Read,
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,7 +62,7 @@ pub(super) struct List {
     /// Show the versions of titles with this in their names
     pub(super) name: Option<String>,
     #[command(flatten)]
-    pub(super) show: Show,
+    pub(super) read: Read,
 }
 
 #[derive(Debug, Args)]
@@ -127,7 +127,7 @@ pub(super) struct Jobs {
     /// Its number
     pub(super) id: Option<u64>,
     #[command(flatten)]
-    pub(super) show: Show,
+    pub(super) read: Read,
 }
 
 #[derive(Debug, Args)]

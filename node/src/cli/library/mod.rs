@@ -9,10 +9,10 @@ use hyper::Method;
 
 use self::args::{Action, Get, Job, Jobs, List, Package, Push, Root, Start};
 use super::{
-    args::Format,
     exit::{Failure, Outcome},
-    render::{library as render, style::Style},
-    show::{client, document, items, print, shown},
+    render::library as render,
+    show::{client, items, shown},
+    watch::{read, read_part},
 };
 use crate::views::{
     View,
@@ -22,9 +22,9 @@ use crate::views::{
 pub(crate) use args::Library;
 
 /// Carries out a command.
-pub(crate) async fn library(Library { action, show }: Library) -> Outcome {
+pub(crate) async fn library(Library { action, read }: Library) -> Outcome {
     match action {
-        None => list(List { name: None, show }).await,
+        None => list(List { name: None, read }).await,
         Some(Action::List(args)) => list(args).await,
         Some(Action::Show(args)) => package(args).await,
         Some(Action::Add(args)) => root(Method::POST, args).await,
@@ -55,19 +55,19 @@ pub(crate) async fn library(Library { action, show }: Library) -> Outcome {
     }
 }
 
-async fn list(List { name, show }: List) -> Outcome {
-    let mut library: LibraryView = client(&show)?.view("/v1/library").await?;
-    if let Some(name) = &name {
-        let name = name.to_lowercase();
-        library.titles.retain(|title| title.name.to_lowercase().contains(&name));
-    }
-    let style = Style::of_stdout();
-    match show.format {
-        Format::Table if name.is_some() => print(&render::versions(style, &library.titles)),
-        Format::Table => print(&render::titles(style, &library)),
-        Format::Json => print(&document(library)),
-        Format::Jsonl => print(&items(TitleView::SCHEMA, &library.titles)),
-    }
+async fn list(List { name, read }: List) -> Outcome {
+    let wanted = name.map(|name| name.to_lowercase());
+    let cut = |library: &mut LibraryView| {
+        if let Some(name) = &wanted {
+            library.titles.retain(|title| title.name.to_lowercase().contains(name));
+        }
+    };
+    let table = |style, library: &LibraryView| match wanted {
+        Some(_) => render::versions(style, &library.titles),
+        None => render::titles(style, library),
+    };
+    let lines = |library: &LibraryView| items(TitleView::SCHEMA, &library.titles);
+    read_part(&read, "/v1/library", cut, table, lines).await
 }
 
 async fn package(Package { package, show }: Package) -> Outcome {
@@ -85,16 +85,12 @@ async fn root(method: Method, Root { path, show }: Root) -> Outcome {
     shown(show.format, library, render::roots)
 }
 
-async fn jobs(Jobs { id, show }: Jobs) -> Outcome {
-    let client = client(&show)?;
-    if let Some(id) = id {
-        return shown(show.format, client.view(&format!("/v1/library/jobs/{id}")).await?, render::job);
-    }
-    let jobs: JobsView = client.view("/v1/library/jobs").await?;
-    match show.format {
-        Format::Table => print(&render::jobs(Style::of_stdout(), &jobs)),
-        Format::Json => print(&document(jobs)),
-        Format::Jsonl => print(&items(JobView::SCHEMA, &jobs.jobs)),
+async fn jobs(Jobs { id, read: how }: Jobs) -> Outcome {
+    let line = |job: &JobView| items(JobView::SCHEMA, std::slice::from_ref(job));
+    let lines = |jobs: &JobsView| items(JobView::SCHEMA, &jobs.jobs);
+    match id {
+        Some(id) => read(&how, &format!("/v1/library/jobs/{id}"), render::job, line).await,
+        None => read(&how, "/v1/library/jobs", render::jobs, lines).await,
     }
 }
 
