@@ -184,7 +184,7 @@ mod tests {
     fn without_an_action_it_lists() {
         let library = parsed("banyan library --format json --mesh lab").expect("it is valid");
         assert!(library.action.is_none());
-        assert_eq!((library.show.format, library.show.at.mesh.as_str()), (Format::Json, "lab"));
+        assert_eq!((library.read.show.format, library.read.show.at.mesh.as_str()), (Format::Json, "lab"));
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
         let Ok(Some(Action::Jobs(jobs))) = parsed("banyan library jobs 7 --format jsonl").map(|it| it.action) else {
             panic!("it is a job");
         };
-        assert_eq!((jobs.id, jobs.show.format), (Some(7), Format::Jsonl));
+        assert_eq!((jobs.id, jobs.read.show.format), (Some(7), Format::Jsonl));
     }
 
     #[test]
