@@ -153,13 +153,13 @@ pub enum Event {
     LibraryJob {
         /// The job.
         id: u64,
-        /// As in [`library::JobView`].
+        /// As in the job's view.
         kind: String,
         /// The title's name.
         name: String,
-        /// As in [`library::JobView`].
+        /// As in the job's view.
         state: String,
-        /// As in [`library::JobView`].
+        /// As in the job's view.
         phase: String,
         /// Bytes done.
         bytes: u64,
