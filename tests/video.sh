@@ -23,14 +23,7 @@ cleanup() {
     rm -rf "$work"
 }
 trap cleanup EXIT
-wait_for() {
-    local limit=$1 what=$2 start=$SECONDS
-    shift 2
-    until "$@"; do
-        ((SECONDS - start < limit)) || fail "$what (waited $limit s)"
-        sleep 0.1
-    done
-}
+source "$(dirname "$0")/netns/wait_for.sh"
 ask() { "$banyan" "${@:2}" --socket "$work/$1.sock" --format json 2>/dev/null; }
 listens() { [[ $(ask "$1" status | jq '.data.addresses | length') -gt 0 ]]; }
 knows_all() { [[ $(ask "$1" peers | jq '.data.peers | length') == 8 ]]; }

@@ -33,15 +33,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# Polls a command until it succeeds: wait_for SECONDS WHAT COMMAND…
-wait_for() {
-    local limit=$1 what=$2 start=$SECONDS
-    shift 2
-    until "$@"; do
-        ((SECONDS - start < limit)) || fail "$what (waited $limit s)"
-        sleep 0.1
-    done
-}
+source "$(dirname "$0")/wait_for.sh"
 
 build_lan() {
     ip netns add "$tag-lan" 2>/dev/null || { say "cannot make network namespaces here; skipped"; exit 77; }

@@ -49,15 +49,7 @@ drop_hosts() {
 cleanup() { drop_hosts; rm -rf "$work"; }
 trap cleanup EXIT
 
-# Polls a command until it succeeds: wait_for SECONDS WHAT COMMAND…
-wait_for() {
-    local limit=$1 what=$2 start=$SECONDS
-    shift 2
-    until "$@"; do
-        ((SECONDS - start < limit)) || fail "$what (waited $limit s)"
-        sleep 0.1
-    done
-}
+source "$(dirname "$0")/wait_for.sh"
 
 limit() { # device rate command…: limits what leaves it
     local device=$1 rate=$2

@@ -111,13 +111,20 @@ pub(crate) fn parse_since(text: &str) -> Result<Since, String> {
     let number: u64 = digits.parse().map_err(|_| wrong())?;
     let unit = match &text[digits.len()..] {
         "" => return Ok(Since::After(number)),
+        unit => unit_seconds(unit).ok_or_else(wrong)?,
+    };
+    number.checked_mul(unit).map(|seconds| Since::Ago(Duration::from_secs(seconds))).ok_or_else(wrong)
+}
+
+/// The seconds of `s`, `m`, `h` or `d`.
+pub(crate) fn unit_seconds(unit: &str) -> Option<u64> {
+    Some(match unit {
         "s" => 1,
         "m" => 60,
         "h" => 3_600,
         "d" => 86_400,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(unit).map(|seconds| Since::Ago(Duration::from_secs(seconds))).ok_or_else(wrong)
+        _ => return None,
+    })
 }
 
 /// Parses how long to wait, if that is said.

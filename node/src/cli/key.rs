@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     admission::{Fingerprint, MeshKey, Token},
-    net::{self, host::random, keys, types::JoinError},
+    api::query::unit_seconds,
+    net::{self, keys, system::random, types::JoinError},
     views::{
         View,
         keys::{InstallRequest, InviteRequest, InviteView, KeysView},
@@ -196,13 +197,7 @@ fn parse_fingerprint(text: &str) -> Result<Fingerprint, String> {
 fn parse_time(text: &str) -> Result<Duration, String> {
     let rule = "write a number and s, m, h or d: 90s, 30m, 24h, 7d";
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(rule)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86400,
-        _ => return Err(rule.to_owned()),
-    };
+    let seconds = unit_seconds(unit).ok_or(rule)?;
     let number: u64 = number.parse().map_err(|_| rule)?;
     number
         .checked_mul(seconds)

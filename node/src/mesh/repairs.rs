@@ -13,6 +13,7 @@ use banyan_gossip::{PeerId, TrackName};
 use banyan_tree::{DetachReason, MoveReason};
 
 use crate::views::{
+    ms,
     peers::PeerName,
     repairs::{Repair, Repairs},
 };
@@ -216,11 +217,6 @@ impl RepairLog {
         });
         Repairs { total: self.next_id, repairs: repairs.collect() }
     }
-}
-
-/// Milliseconds with three decimals.
-fn ms(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Why things are as they are: what a node says of its place in a track, and of another peer. Like
 //! [`inspect`](mod@super::inspect) it only looks.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use banyan_gossip::{PeerId, Row, TrackName};
 use banyan_tree::{Context, Step, Verdict};
@@ -11,7 +11,7 @@ use super::{
     select::{self, NotOne},
 };
 use crate::views::{
-    Event,
+    Event, ms,
     peers::PeerName,
     why::{Candidate, LinkDetail, NoLink, Past, PeerDetail, PeerTrack, Search, Suspicion, Why, WhyTrack},
 };
@@ -231,9 +231,4 @@ pub fn event_view(track: &TrackName, event: banyan_tree::Event) -> Event {
         Tree::Stuck { reason } => Event::Stuck { track, reason: reason.to_string() },
         Tree::OriginChanged { origin, epoch } => Event::OriginChanged { track, origin: origin.to_string(), epoch },
     }
-}
-
-/// Milliseconds with three decimals.
-fn ms(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

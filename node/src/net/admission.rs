@@ -5,7 +5,8 @@ use std::time::Duration;
 use banyan_gossip::{MeshName, PeerId};
 
 use super::{
-    host::{Door, now_ms, random},
+    host::Door,
+    system::{now_ms, random},
     types::KeyError,
 };
 use crate::{

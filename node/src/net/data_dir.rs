@@ -5,10 +5,12 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::types::BuildError;
+use super::{
+    system::{now_ms, random},
+    types::BuildError,
+};
 
 /// First word of an identity file; the hexadecimal seed follows.
 const IDENTITY_KIND: &str = "banyan-ed25519-v1";
@@ -32,7 +34,7 @@ pub(crate) struct Identity {
 impl Identity {
     /// An identity that is kept nowhere.
     pub(crate) fn ephemeral() -> io::Result<Self> {
-        Ok(Self { seed: random_seed()?, incarnation: now_ms() })
+        Ok(Self { seed: random()?, incarnation: now_ms() })
     }
 }
 
@@ -81,7 +83,7 @@ impl DataDir {
                 parse_identity(&bytes).map_err(|reason| BuildError::Identity { path, reason: reason.to_owned() })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let seed = random_seed().map_err(failed)?;
+                let seed = random().map_err(failed)?;
                 write_private(&path, format!("{IDENTITY_KIND} {}\n", hex(&seed)).as_bytes()).map_err(failed)?;
                 Ok(seed)
             }
@@ -135,17 +137,6 @@ fn parse_identity(bytes: &[u8]) -> Result<[u8; 32], &'static str> {
         return Err("it is of an unknown kind");
     }
     unhex(digits).ok_or("the key is not 64 hexadecimal digits")
-}
-
-fn random_seed() -> io::Result<[u8; 32]> {
-    let mut seed = [0; 32];
-    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
-    Ok(seed)
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn hex(bytes: &[u8]) -> String {

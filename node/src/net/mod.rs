@@ -21,6 +21,7 @@ pub(crate) mod meters;
 pub mod node;
 pub mod streams;
 pub mod subscriber;
+pub(crate) mod system;
 pub mod types;
 mod writing;
 

@@ -36,6 +36,7 @@ use crate::{
     views::{
         Event, EventView, OffloadView, Peers, Status, Tracks, TreeView,
         checkup::Ping,
+        ms,
         repairs::Repairs,
         why::{PeerDetail, Why},
     },
@@ -387,8 +388,4 @@ impl Drop for Publisher {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-fn ms(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

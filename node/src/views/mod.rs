@@ -15,7 +15,7 @@ pub mod repairs;
 pub mod schemas;
 pub mod why;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,11 @@ pub trait View: Serialize {
     {
         Envelope { schema: Self::SCHEMA.to_owned(), data: self }
     }
+}
+
+/// A duration as views show it: milliseconds with three decimals.
+pub(crate) fn ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// `GET /v1/status`.

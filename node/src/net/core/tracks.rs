@@ -26,7 +26,7 @@ use crate::{
         types::{End, From, NodeError},
     },
     relay::{Mode, Opening, OpeningFrom, Track, track::Switch},
-    views::{Event, Tracks},
+    views::{Event, Tracks, ms},
 };
 
 /// How long opening the data stream to a new parent may take before another is tried.
@@ -508,8 +508,4 @@ fn node_error(error: RequestError, track: &TrackName) -> NodeError {
 /// Under which Kademlia key the providers of a track are found.
 fn track_key(track: &TrackName) -> [u8; 32] {
     *blake3::hash(track.as_str().as_bytes()).as_bytes()
-}
-
-fn ms(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::Poll,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use banyan_gossip::{MeshName, PeerId};
@@ -19,7 +19,11 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::core::muxing::{StreamMuxerBox, StreamMuxerExt};
 
 use super::{
-    super::{keys::KeyStore, types::KeyError},
+    super::{
+        keys::KeyStore,
+        system::{now_ms, random},
+        types::KeyError,
+    },
     transport::Refused,
 };
 use crate::admission::{
@@ -248,15 +252,4 @@ fn with_muxer<T>(
 async fn driven<T>(muxer: &mut StreamMuxerBox, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let mut work = std::pin::pin!(work);
     poll_fn(|cx| with_muxer(muxer, cx, |_, cx| work.as_mut().poll(cx))).await
-}
-
-pub(crate) fn random() -> io::Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(bytes)
-}
-
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -37,7 +37,6 @@ use tokio::{
 use libp2p::metrics::Registry;
 
 pub use door::{Door, Refusals};
-pub(crate) use door::{now_ms, random};
 pub use libp2p::{Multiaddr, multiaddr::Protocol, swarm::ConnectionId};
 pub(crate) use redeem::{RedeemError, redeem};
 pub use resolve::{AddressError, parse_address, parse_listen_address};
