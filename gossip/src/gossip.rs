@@ -25,12 +25,14 @@ mod rates;
 mod user_events;
 mod versions;
 mod view;
+mod wanted;
 
 use liveness::Health;
 use push::{News, Push, mark};
 use rates::Rates;
 use user_events::UserEvents;
 use versions::Versions;
+use wanted::Wanted;
 
 /// The machine that keeps the table.
 pub struct Gossip {
@@ -58,6 +60,7 @@ pub struct Gossip {
     /// Suspicions of such peers that were passed on.
     passed_on: Recent,
     user_events: UserEvents,
+    wanted: Wanted,
     outputs: VecDeque<Output>,
 }
 
@@ -101,6 +104,7 @@ impl Gossip {
             outside: Versions::new(salt),
             passed_on: Recent::default(),
             user_events: UserEvents::new(now, salt),
+            wanted: Wanted::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -145,7 +149,10 @@ impl Gossip {
                 }
             }
             Input::Message { from, message } => self.on_message(now, from, message),
-            Input::Update(body) => self.own.update(now, body, self.config.row_interval),
+            Input::Update(body) => {
+                self.own.update(now, body, self.config.row_interval);
+                self.consider_asking(now);
+            }
             Input::Leave => {
                 self.presence = Presence::Left;
                 self.own.hurry(now);
@@ -159,7 +166,7 @@ impl Gossip {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let late_sync = self.late_syncs.first().map(|(at, _)| *at);
-        let optional = [self.push.due(), self.own.due(), self.suspicions.deadline(), late_sync];
+        let optional = [self.push.due(), self.own.due(), self.suspicions.deadline(), late_sync, self.wanted.at];
         optional.into_iter().flatten().chain([self.sync_at, self.bury_at]).min()
     }
 
@@ -178,6 +185,7 @@ impl Gossip {
         }
         if self.sync_at <= now {
             self.sync_at = now + draw(&mut self.rng, self.config.sync_interval);
+            self.consider_asking(now);
             if let Some(peer) = self.rng.choice(self.push.links().collect::<Vec<_>>()) {
                 let message = self.shared(now).root();
                 self.send(peer, message);
@@ -185,6 +193,7 @@ impl Gossip {
             }
         }
         self.open_late_syncs(now);
+        self.ask_if_due(now);
         if self.bury_at <= now {
             self.bury_at = now + BURY_INTERVAL;
             self.bury(now);
@@ -213,6 +222,7 @@ impl Gossip {
             Message::Root(sum) => self.shared(now).answer_root(sum).into_iter().collect(),
             Message::Buckets(sums) => self.shared(now).answer_buckets(&sums),
             Message::Digest(digest) => self.shared(now).answer_digest(&digest),
+            Message::Want(tracks) => self.answer_want(&tracks),
             Message::Prune => {
                 self.push.silence(&from);
                 return;

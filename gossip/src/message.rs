@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PeerId, op::SignedOp};
+use crate::{PeerId, TrackName, op::SignedOp};
 
 /// Buckets of the table for anti-entropy.
 pub const BUCKETS: usize = 256;
@@ -10,6 +10,8 @@ pub const BUCKETS: usize = 256;
 pub const DIGEST_ENTRIES_MAX: usize = 2_000;
 /// Most ops of one message.
 pub const OPS_MAX: usize = 1_000;
+/// Most tracks asked for in one message.
+pub const WANTED_MAX: usize = 8;
 /// Ops of one message take about this many bytes at most.
 pub const OPS_BYTES_MAX: usize = 128 * 1024;
 
@@ -34,6 +36,9 @@ pub enum Message {
     /// Push everything to the sender again, and compare tables.
     #[serde(rename = "g")]
     Graft,
+    /// The sender wants these tracks, and knows nobody who publishes them.
+    #[serde(rename = "w")]
+    Want(Vec<TrackName>),
 }
 
 /// What the sender has in some buckets.
@@ -74,6 +79,7 @@ impl Message {
                 digest.entries.len() <= DIGEST_ENTRIES_MAX
                     && digest.buckets.as_ref().is_none_or(|buckets| buckets.len() <= BUCKETS)
             }
+            Self::Want(tracks) => tracks.len() <= WANTED_MAX,
             Self::Root(_) | Self::Prune | Self::Graft => true,
         }
     }

@@ -39,7 +39,8 @@ impl Gossip {
         let author = op.id().author;
         // Most of what comes in is a copy, and most copies end here. Who introduces itself may have been
         // heard of and not have got a place in a table that is full.
-        let copy = from != Some(author) && self.push.has_heard(mark);
+        let asked_for = || matches!(op, Op::Row(row) if self.is_asked_for(row));
+        let copy = from != Some(author) && self.push.has_heard(mark) && !asked_for();
         let applied = if copy { Applied::AlreadySeen } else { self.take(now, from, op, signed) };
         if let Some(from) = from {
             self.judge_feed(now, from, &author, mark, applied);

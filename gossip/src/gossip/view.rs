@@ -90,15 +90,15 @@ impl Gossip {
             && !known().is_some_and(enough)
     }
 
-    /// Whether a newcomer gets a place. If so another has gone, unless the newcomer is linked and
-    /// nobody could go.
+    /// Whether a newcomer gets a place. If so another has gone, unless the newcomer is linked or asked for
+    /// and nobody could go.
     fn make_room(&mut self, row: &Row) -> bool {
         let wanted = self.is_wanted(row);
         if row.presence != Presence::Alive || (!wanted && self.rng.u8(..LUCKY) != 0) {
             return false;
         }
         let Some(victim) = self.draw_victim(wanted) else {
-            return self.push.is_linked(&row.peer);
+            return self.push.is_linked(&row.peer) || self.is_asked_for(row);
         };
         self.evict(victim);
         true
@@ -121,12 +121,22 @@ impl Gossip {
         self.table.remove(&peer);
     }
 
+    /// Whether it publishes what this node follows or wants: without its row there is nothing to follow. Of several
+    /// only the newest counts, so that there are no more such than tracks.
+    fn is_origin_here(&self, row: &Row) -> bool {
+        let newest = |track: &TrackName| self.table.publications(track).next_back().map(|(_, origin, _)| origin);
+        let here = |(track, entry): (&TrackName, &TrackEntry)| {
+            entry.role == Role::Origin && self.own.body.tracks.contains_key(track) && newest(track) == Some(row.peer)
+        };
+        row.tracks.iter().any(here)
+    }
+
     /// A peer that is neither linked nor useful; if none is found, and a useful one may go, that.
     fn draw_victim(&mut self, or_useful: bool) -> Option<PeerId> {
         let mut useful = None;
         for _ in 0..PROBES_MAX {
             let row = self.table.sample_live(&mut self.rng)?;
-            if row.peer == self.me || self.push.is_linked(&row.peer) {
+            if row.peer == self.me || self.push.is_linked(&row.peer) || self.is_origin_here(row) {
                 continue;
             }
             if !self.is_useful(row) {

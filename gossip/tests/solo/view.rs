@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use banyan_gossip::{
-    Applied, Config, Gossip, Input, Message, Role, RowBody, TrackEntry, TrackName,
+    Applied, Config, Gossip, Input, Message, Output, Role, RowBody, TrackEntry, TrackName,
     message::{BUCKETS, Digest, DigestEntry},
     op::{Op, SignedOp},
 };
@@ -136,10 +136,78 @@ fn what_is_said_of_those_outside_is_passed_on_once_and_leaves_no_tombstone_c4() 
     assert_eq!(a.table().len(), before);
 }
 
+#[test]
+fn who_missed_the_row_of_an_origin_asks_for_it_and_is_told_who_could_feed_it_c4() {
+    let now = Instant::now();
+    let (mut a, mut b) = (full(now), machine(2, now));
+    link(&mut a, 1, &mut b, 2, now);
+    let origin = entry(Role::Origin, Some(0), 3);
+    b.apply(now, None, row_with(9, 1, 1, [(track(), TrackEntry { origin: None, ..origin })].into()));
+    b.apply(now, None, feeder(200));
+    outputs(&mut b);
+    subscribe(&mut a, now);
+    let asked = |gossip: &mut Gossip| {
+        let mut wants = Vec::new();
+        for (at, output) in until(gossip, now + Duration::from_secs(60)) {
+            if let Output::Send { to, message: message @ Message::Want(_) } = output {
+                wants.push((at, to, message));
+            }
+        }
+        wants
+    };
+    let wants = asked(&mut a);
+    assert!(wants.iter().all(|(_, to, want)| *to == peer(2) && *want == Message::Want(vec![track()])));
+    assert!((5..20).contains(&wants.len()), "again and again, ever more seldom: {}", wants.len());
+    let (at, _, message) = wants[0].clone();
+    b.handle_input(at, Input::Message { from: peer(1), message });
+    for output in outputs(&mut b) {
+        if let Output::Send { message, .. } = output {
+            a.handle_input(at, Input::Message { from: peer(2), message });
+        }
+    }
+    assert!(a.table().live(&peer(9)).is_some() && a.table().live(&peer(200)).is_some());
+    assert_eq!(asked(&mut a), []);
+}
+
+#[test]
+fn the_origin_of_a_track_that_is_followed_keeps_its_place_in_a_full_table() {
+    let now = Instant::now();
+    let mut a = full(now);
+    subscribe(&mut a, now);
+    let origin = TrackEntry { origin: None, ..entry(Role::Origin, Some(0), 0) };
+    a.apply(now, None, row_with(9, 1, 1, [(track(), origin)].into()));
+    for index in 200..900 {
+        a.apply(now, None, feeder(index));
+        assert!(a.table().live(&peer(9)).is_some(), "gone when {index} came");
+    }
+    assert_eq!(a.table().live_len(), ROWS_MAX + 1);
+}
+
+#[test]
+fn a_table_with_room_asks_nobody_for_it_hears_of_everybody() {
+    let now = Instant::now();
+    let (mut a, mut b) = (small(1, now), machine(2, now));
+    link(&mut a, 1, &mut b, 2, now);
+    subscribe(&mut a, now);
+    let sent = until(&mut a, now + Duration::from_secs(60));
+    assert!(!sent.iter().any(|(_, output)| matches!(output, Output::Send { message: Message::Want(_), .. })));
+}
+
+/// What comes out of a machine until then, with the time.
+fn until(gossip: &mut Gossip, end: Instant) -> Vec<(Instant, Output)> {
+    let mut seen = Vec::new();
+    while let Some(at) = gossip.poll_timeout().filter(|at| *at <= end) {
+        gossip.handle_timeout(at);
+        seen.extend(outputs(gossip).into_iter().map(|output| (at, output)));
+    }
+    seen
+}
+
 /// Any message of any peer.
 fn anything(rng: &mut fastrand::Rng) -> Message {
     let (who, whom, number) = (rng.u16(2..40), rng.u16(1..60), rng.u64(1..4));
-    match rng.u8(..9) {
+    match rng.u8(..10) {
+        7 => Message::Want((0..rng.u8(..12)).map(|_| track()).collect()),
         0 => Message::Prune,
         1 => Message::Graft,
         2 => Message::Buckets((0..BUCKETS).map(|_| rng.u64(..2)).collect()),
