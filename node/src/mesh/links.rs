@@ -64,6 +64,8 @@ impl Default for LinkConfig {
 const PACES: u32 = 4;
 /// A slower pace makes no difference.
 const PACE_MAX: Duration = Duration::from_millis(100);
+/// How long anybody but a parent may take to answer, beside the round trip.
+const ANSWER: Duration = Duration::from_millis(200);
 /// How long a false alarm makes patient.
 const ALARM_EASE: Duration = Duration::from_secs(30);
 
@@ -113,6 +115,13 @@ impl Link {
     #[must_use]
     pub const fn rtt(&self) -> Option<Duration> {
         self.rtt
+    }
+
+    /// For how long nothing was heard of it, if it has not answered in time either.
+    #[must_use]
+    pub fn unanswered_for(&self, now: Instant) -> Option<Duration> {
+        let due = self.unanswered? + ANSWER + self.rtt.unwrap_or_default();
+        (due <= now).then(|| now.saturating_duration_since(self.heard))
     }
 
     fn hear(&mut self, now: Instant) {
@@ -470,6 +479,21 @@ mod tests {
         stream(&mut links, now, ms(5), 8_000);
         let (at, _) = next(&mut links, Duration::ZERO);
         assert!(matches!(next(&mut links, Duration::ZERO), (silent, Finding::Silent(_)) if silent - at == ms(30)));
+    }
+
+    /// For a child, which is asked after a second of silence.
+    #[test]
+    fn only_who_does_not_answer_a_ping_in_time_counts_as_unresponsive() {
+        let start = Instant::now();
+        let mut links = linked(start);
+        links.set_parents(start, BTreeSet::new());
+        let (asked, finding) = next(&mut links, Duration::ZERO);
+        assert!(matches!(finding, Finding::Ping(..)));
+        let silence = |links: &Links, now| links.link(&PARENT).expect("linked").unanswered_for(now);
+        assert_eq!(silence(&links, asked + ANSWER - ms(1)), None);
+        assert_eq!(silence(&links, asked + ANSWER), Some(asked + ANSWER - start));
+        links.heard(asked + ANSWER, &PARENT);
+        assert_eq!(silence(&links, asked + 2 * ANSWER), None);
     }
 
     #[test]

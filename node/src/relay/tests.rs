@@ -311,6 +311,39 @@ fn a_lost_readers_claim_holds_for_its_time_and_no_longer() {
     assert_eq!(track.stable(), 1);
 }
 
+/// A frozen child must not hold up a reliable track until it is declared dead.
+#[test]
+fn a_lapsed_claim_holds_nobody_up_and_its_reader_is_told_what_it_missed() {
+    let now = Instant::now();
+    let mut track = Track::new_origin(small_config(), Mode::Reliable);
+    let (frozen, _) = track.open_reader(now, ReaderKind::Child, Start::Oldest);
+    let (other, _) = track.open_reader(now, ReaderKind::Child, Start::Oldest);
+    let mut published = 0;
+    let mut fill = |track: &mut Track| {
+        let before = published;
+        while track.may_publish(1_000) && published < before + 1_000 {
+            track.publish(now, &object(published, 1_000));
+            published += 1;
+            while matches!(track.read(other), Read::Frame(_)) {}
+            track.ack(now, other, published);
+        }
+        published
+    };
+    let held = fill(&mut track);
+    assert!(held < 1_000, "the frozen child holds it up");
+    track.set_lapsed(frozen, true);
+    assert_eq!(fill(&mut track), held + 1_000, "and no longer does");
+    // It thaws: what is gone it is told, what is left it gets, and its claim counts again.
+    track.set_lapsed(frozen, false);
+    let Read::Frame(Frame::Gap { from: 0, to }) = track.read(frozen) else { panic!("a gap comes first") };
+    let mut got = 0;
+    while matches!(track.read(frozen), Read::Frame(_)) {
+        got += 1;
+    }
+    assert_eq!(to + got, held + 1_000);
+    assert!(fill(&mut track) < held + 2_000, "it must acknowledge again");
+}
+
 #[test]
 fn a_hopeless_laggard_is_cut_off_and_an_idle_reader_is_not() {
     let now = Instant::now();

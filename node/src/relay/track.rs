@@ -5,7 +5,7 @@
 //! the minimum of all as *stable* and tells it down the tree. Every ring keeps what is not stable,
 //! and the origin publishes at most [`TrackConfig::window_bytes`] beyond stable. So whatever an
 //! orphan still needs is in the ring of whichever parent it finds. A child that vanishes keeps its
-//! claim for [`TrackConfig::hold`], the time it has to turn up elsewhere.
+//! claim for [`TrackConfig::hold`], the time it has to turn up elsewhere; one that falls silent on an open stream, likewise.
 //!
 //! A live track has no acknowledgements: rings keep the recent past, and a reader that falls
 //! behind it gets a gap.
@@ -101,9 +101,15 @@ struct Reader {
     /// When `acked` last grew, or the reader had nothing left to consume.
     moved: Instant,
     cut_off: bool,
+    /// Its claim does not count for now.
+    lapsed: bool,
 }
 
 impl Reader {
+    const fn has_claim(&self) -> bool {
+        !self.cut_off && !self.lapsed
+    }
+
     /// Acknowledges what is both claimed and read. Says whether that is more than before.
     fn follow_claim(&mut self) -> bool {
         let acked = self.claimed.min(self.cursor.id());
@@ -344,8 +350,10 @@ impl Track {
             (ReaderKind::Child, Mode::Reliable) => id.min(self.stable),
             _ => id,
         };
-        self.readers
-            .insert(name, Reader { kind, cursor, acked, claimed: acked, caught_up: false, moved: now, cut_off: false });
+        self.readers.insert(
+            name,
+            Reader { kind, cursor, acked, claimed: acked, caught_up: false, moved: now, cut_off: false, lapsed: false },
+        );
         self.keep(self.acked());
         (name, id)
     }
@@ -356,7 +364,7 @@ impl Track {
             return;
         };
         // Also one that had consumed everything: it needs what comes until it is back.
-        if hold && self.mode == Mode::Reliable && !reader.cut_off {
+        if hold && self.mode == Mode::Reliable && reader.has_claim() {
             if self.holds.len() == HOLDS_MAX {
                 self.holds.remove(0);
             }
@@ -396,10 +404,21 @@ impl Track {
         }
     }
 
+    /// Whether the claim of a child counts. That of one which does not answer any more should not, after
+    /// [`TrackConfig::hold`]: those below it have had the time to turn up elsewhere, and everybody else waits for it. If it is
+    /// heard again, it gets what the ring still holds, and is told of the rest.
+    pub fn set_lapsed(&mut self, name: ReaderId, lapsed: bool) {
+        if let Some(reader) = self.readers.get_mut(&name)
+            && std::mem::replace(&mut reader.lapsed, lapsed) != lapsed
+        {
+            self.follow_acks();
+        }
+    }
+
     /// Below this id, all readers here have consumed everything: what to tell the parent.
     #[must_use]
     pub fn acked(&self) -> u64 {
-        let readers = self.readers.values().filter(|reader| !reader.cut_off).map(|reader| reader.acked);
+        let readers = self.readers.values().filter(|reader| reader.has_claim()).map(|reader| reader.acked);
         let held = self.holds.iter().map(|(acked, _)| *acked);
         readers.chain(held).min().unwrap_or(u64::MAX).min(self.ring.next().id)
     }
