@@ -27,6 +27,11 @@ impl Batch {
         self.bytes == 0
     }
 
+    /// Makes room for so many bytes of small frames at once. If all that was taken out before is gone, that is the same memory.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.small.reserve(bytes);
+    }
+
     /// Adds what is encoded.
     pub fn encode(&mut self, encode: impl FnOnce(&mut BytesMut)) {
         let before = self.small.len();

@@ -4,6 +4,7 @@
 //! answers with frames (see [`crate::relay::frame`]). Acknowledgements go the other way.
 
 use std::{
+    future::poll_fn,
     io,
     sync::{
         Arc,
@@ -21,10 +22,10 @@ use tokio::{
 
 use super::{
     activity::Activity,
+    feeder::{Feeder, Fill},
     line::{Line, SharedTrack},
-    writing::{BATCH_BYTES, WriteError, write_batch},
+    writing::{WriteError, unless_stalled},
 };
-use crate::batch::Batch;
 use crate::mesh::offload::Volume;
 use crate::relay::{
     Decoder, Feed, Frame, FrameError, Opening, OpeningFrom, Pull, Track, TrackConfig,
@@ -108,18 +109,39 @@ pub(crate) async fn read_opening(stream: &mut (impl AsyncRead + Unpin), patient:
 
 // --- The parent's side -------------------------------------------------------------------------
 
+/// A child that is to be fed: it has its place in the line.
+pub(crate) struct Child {
+    feed: Feed,
+    reader: Reader,
+}
+
+impl Child {
+    /// Gives a child a place, as long as the result lives.
+    pub(crate) fn new(line: Arc<Line>, from: OpeningFrom) -> Self {
+        let feed = Feed::new(Instant::now(), &mut line.lock(), line.epoch, from.into());
+        let reader = Reader { line, name: feed.reader(), hold: true };
+        Self { feed, reader }
+    }
+
+    /// Its place.
+    pub(crate) const fn reader(&self) -> ReaderId {
+        self.reader.name
+    }
+}
+
 /// Feeds a child until the stream breaks or the child is cut off. Cancel by dropping.
 pub(crate) async fn feed(
-    line: Arc<Line>,
-    from: OpeningFrom,
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    child: Child,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     activity: Arc<Activity>,
     sent: Arc<Sent>,
 ) -> DataError {
-    let feed = Feed::new(Instant::now(), &mut line.lock(), line.epoch, from.into());
-    let mut reader = Reader { line: Arc::clone(&line), name: feed.reader(), hold: true };
+    let Child { feed, mut reader } = child;
+    let line = Arc::clone(&reader.line);
     let (from_child, to_child) = stream.split();
-    let writing = write_frames(&line, feed, to_child, &sent);
+    let feeder = Arc::new(Feeder::new(feed, to_child, sent));
+    let _offered = line.offer_to(feeder.clone());
+    let writing = write_frames(&line, &feeder);
     let reading = read_acks(&line, reader.name, from_child, &activity);
     let error = tokio::select! {
         Err(error) = writing => error,
@@ -138,7 +160,7 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
-    fn count(&self, frame: &Frame) {
+    pub(super) fn count(&self, frame: &Frame) {
         if let Frame::Chunk(chunk) = frame {
             self.objects.fetch_add(u64::from(chunk.last), Ordering::Relaxed);
             self.bytes.fetch_add((chunk.wire.len() - HEADER_BYTES) as u64, Ordering::Relaxed);
@@ -165,33 +187,14 @@ impl Drop for Reader {
     }
 }
 
-async fn write_frames(
-    line: &Line,
-    mut feed: Feed,
-    mut stream: impl AsyncWrite + Unpin,
-    sent: &Sent,
-) -> Result<(), DataError> {
-    let mut batch = Batch::default();
+async fn write_frames(line: &Line, feeder: &Feeder<impl AsyncWrite + Unpin>) -> Result<(), DataError> {
     loop {
-        let times = line.data.times();
-        let filled = feed.fill(&mut line.lock(), BATCH_BYTES, |frame| {
-            sent.count(&frame);
-            match &frame {
-                Frame::Chunk(chunk) => batch.push(&chunk.wire),
-                frame => batch.encode(|out| frame.encode(out)),
-            }
-        });
-        if filled.acked {
-            line.acks.ring();
+        let times = feeder.bell.times();
+        match feeder.fill(line) {
+            Fill::Some => while !unless_stalled(poll_fn(|cx| feeder.poll_send(cx))).await? {},
+            Fill::None => feeder.bell.rung_since(times).await,
+            Fill::CutOff => return Err(DataError::ChildCutOff),
         }
-        if batch.is_empty() {
-            if filled.cut_off {
-                return Err(DataError::ChildCutOff);
-            }
-            line.data.rung_since(times).await;
-            continue;
-        }
-        write_batch(&mut stream, &mut batch).await?;
     }
 }
 
@@ -287,7 +290,7 @@ async fn read_frames<S: AsyncRead + Unpin>(
         let first = frames.next().await?;
         // A node that only relays has consumed what its children have; without any, what it holds.
         let taken = line.acking(|track| take_frames(track, &mut pull, first, &mut frames, &mut events));
-        line.data.ring();
+        line.announce(Instant::now());
         taken?;
     }
 }

@@ -34,7 +34,8 @@ async fn fed(end: impl FnOnce(oneshot::Sender<()>, &tokio::task::JoinHandle<Data
     let pulling =
         tokio::spawn(pull(shared, config, (1, EPOCH), down.compat(), Arc::clone(&activity), left, Told(Some(told))));
     let opening = read_opening(&mut up, true).await.expect("is said");
-    let feeding = tokio::spawn(feed(Arc::clone(&line), opening.from, up, activity, Arc::default()));
+    let child = Child::new(Arc::clone(&line), opening.from);
+    let feeding = tokio::spawn(feed(child, up, activity, Arc::default()));
     opened.await.expect("the stream works");
     loop {
         let times = line.acks.times();

@@ -17,6 +17,7 @@ use banyan_gossip::TrackName;
 
 use super::{
     bell::Bell,
+    feeder::Offer,
     types::{End, From},
 };
 use crate::relay::{
@@ -32,8 +33,10 @@ pub(crate) struct Line {
     track: Mutex<Track>,
     taken_over: AtomicBool,
     shut: AtomicBool,
-    /// Rings when there is something new to read.
+    /// Rings for local subscribers when there is something new to read.
     pub(crate) data: Bell,
+    /// The children.
+    feeders: Mutex<Vec<Arc<dyn Offer>>>,
     /// Rings when readers have consumed something.
     pub(crate) acks: Bell,
 }
@@ -46,6 +49,7 @@ impl Line {
             taken_over: AtomicBool::new(false),
             shut: AtomicBool::new(false),
             data: Bell::default(),
+            feeders: Mutex::default(),
             acks: Bell::default(),
         }
     }
@@ -67,6 +71,24 @@ impl Line {
         result
     }
 
+    /// Tells children and subscribers that there is something new. Not to be called while the track is locked.
+    pub(crate) fn announce(&self, now: Instant) {
+        for feeder in self.feeders().iter() {
+            feeder.offer(now, self);
+        }
+        self.data.ring();
+    }
+
+    fn feeders(&self) -> MutexGuard<'_, Vec<Arc<dyn Offer>>> {
+        self.feeders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a child be told of what is new, until the result is dropped.
+    pub(crate) fn offer_to(&self, feeder: Arc<dyn Offer>) -> Offered<'_> {
+        self.feeders().push(Arc::clone(&feeder));
+        Offered { line: self, feeder }
+    }
+
     /// Another origin publishes the track now.
     pub(crate) fn take_over(&self) {
         self.taken_over.store(true, Ordering::Relaxed);
@@ -85,6 +107,19 @@ impl Line {
 
     pub(crate) fn is_taken_over(&self) -> bool {
         self.taken_over.load(Ordering::Relaxed)
+    }
+}
+
+/// See [`Line::offer_to`].
+#[derive(Debug)]
+pub(crate) struct Offered<'a> {
+    line: &'a Line,
+    feeder: Arc<dyn Offer>,
+}
+
+impl Drop for Offered<'_> {
+    fn drop(&mut self) {
+        self.line.feeders().retain(|feeder| !Arc::ptr_eq(feeder, &self.feeder));
     }
 }
 

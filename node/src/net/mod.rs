@@ -11,6 +11,7 @@ pub(crate) mod core;
 mod data;
 mod data_dir;
 pub(crate) mod event_log;
+mod feeder;
 pub mod fs_store;
 pub mod host;
 pub mod join;

@@ -359,9 +359,10 @@ impl Publisher {
         if !track.may_publish(payload.len()) {
             return None;
         }
-        let id = track.publish(Instant::now(), payload);
+        let now = Instant::now();
+        let id = track.publish(now, payload);
         drop(track);
-        self.line.data.ring();
+        self.line.announce(now);
         Some(id)
     }
 
@@ -379,7 +380,7 @@ impl Publisher {
         // A track that was taken over goes on in another epoch: it has no end here.
         if !std::mem::replace(&mut self.finished, true) && !self.line.is_taken_over() {
             self.line.lock().finish();
-            self.line.data.ring();
+            self.line.announce(Instant::now());
         }
     }
 }

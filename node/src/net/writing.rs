@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use futures::{AsyncWrite, AsyncWriteExt};
+use futures::{AsyncWrite, AsyncWriteExt, TryFutureExt};
 use tokio::time::timeout;
 
 use crate::batch::Batch;
@@ -27,15 +27,16 @@ pub(super) async fn write_batch(stream: &mut (impl AsyncWrite + Unpin), batch: &
     for part in batch.take() {
         let mut rest = &part[..];
         while !rest.is_empty() {
-            match unless_stalled(stream.write(rest)).await? {
+            match unless_stalled(stream.write(rest).map_err(WriteError::Io)).await? {
                 0 => return Err(WriteError::Closed),
                 written => rest = &rest[written..],
             }
         }
     }
-    unless_stalled(stream.flush()).await
+    unless_stalled(stream.flush().map_err(WriteError::Io)).await
 }
 
-async fn unless_stalled<T>(step: impl Future<Output = io::Result<T>>) -> Result<T, WriteError> {
-    timeout(STALL_TIMEOUT, step).await.map_err(|_| WriteError::TimedOut)?.map_err(WriteError::Io)
+/// A step that a peer which reads on lets happen soon.
+pub(super) async fn unless_stalled<T>(step: impl Future<Output = Result<T, WriteError>>) -> Result<T, WriteError> {
+    timeout(STALL_TIMEOUT, step).await.map_err(|_| WriteError::TimedOut)?
 }

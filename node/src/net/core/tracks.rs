@@ -18,14 +18,17 @@ use super::{Core, FromTask, TRACK_TICK};
 use crate::{
     mesh::{self, RequestError, inspect, offload::Volume},
     net::{
-        data::{self, PullEvents, Sent},
+        data::{self, Child, PullEvents, Sent},
         host::{Multiaddr, Stream},
         line::{Line, SharedTrack},
         node::Publisher,
         subscriber::Subscriber,
         types::{End, From, NodeError},
     },
-    relay::{Mode, Opening, OpeningFrom, Track, track::Switch},
+    relay::{
+        Mode, Opening, OpeningFrom, Track,
+        track::{ReaderId, Switch},
+    },
     views::{Event, Tracks, ms},
 };
 
@@ -54,7 +57,7 @@ pub(super) struct LocalTrack {
     /// When this node's publication ended.
     ended: Option<Instant>,
     pulls: BTreeMap<StreamKey, Pulling>,
-    feeds: BTreeMap<StreamKey, AbortHandle>,
+    feeds: BTreeMap<StreamKey, Feeding>,
     /// What was sent to each child.
     sent: BTreeMap<PeerId, Arc<Sent>>,
     /// What was sent to those that are fed no more.
@@ -72,6 +75,21 @@ pub(super) struct LocalTrack {
     sought: Instant,
     pub(super) repair: Option<Repair>,
     switch: Option<Switch>,
+}
+
+/// A stream to a child.
+#[derive(Debug)]
+struct Feeding {
+    task: AbortHandle,
+    line: Arc<Line>,
+    reader: ReaderId,
+}
+
+impl Feeding {
+    /// A child that does not answer holds nobody up for longer than one that is gone.
+    fn tend(&self, lapsed: bool) {
+        self.line.acking(|track| track.set_lapsed(self.reader, lapsed));
+    }
 }
 
 /// A stream from a parent.
@@ -148,7 +166,9 @@ impl LocalTrack {
 
 impl Drop for LocalTrack {
     fn drop(&mut self) {
-        for task in self.pulls.values().map(|pulling| &pulling.task).chain(self.feeds.values()) {
+        for task in
+            self.pulls.values().map(|pulling| &pulling.task).chain(self.feeds.values().map(|feeding| &feeding.task))
+        {
             task.abort();
         }
     }
@@ -241,7 +261,8 @@ impl Core {
                 }
             };
             let reason = match timeout(OPEN_TIMEOUT, open).await {
-                Ok(Ok(stream)) => {
+                Ok(Ok(mut stream)) => {
+                    stream.drive();
                     data::pull(shared, config, (ticket, epoch), stream, activity, left, report).await.to_string()
                 }
                 Ok(Err(error)) => error.to_string(),
@@ -296,7 +317,7 @@ impl Core {
         let local = self.local_track(&track);
         let waiting = local.waiting.remove(&(child, ticket));
         let line = local.shared.line();
-        let (Some((stream, from, epoch)), Some(line)) = (waiting, line) else {
+        let (Some((mut stream, from, epoch)), Some(line)) = (waiting, line) else {
             self.mesh.handle_input(Instant::now(), mesh::Input::ChildClosed { track, peer: child, ticket });
             return;
         };
@@ -306,18 +327,21 @@ impl Core {
             return;
         }
         let sent = Arc::clone(local.sent.entry(child).or_default());
+        stream.drive();
+        let fed = Child::new(Arc::clone(&line), from);
+        let reader = fed.reader();
         let task = tokio::spawn(async move {
-            let reason = data::feed(line, from, stream, activity, sent).await.to_string();
+            let reason = data::feed(fed, stream, activity, sent).await.to_string();
             let _ = tasks.send(FromTask::FeedEnded { track, peer: child, ticket, reason }).await;
         });
-        local.feeds.insert((child, ticket), task.abort_handle());
+        local.feeds.insert((child, ticket), Feeding { task: task.abort_handle(), line, reader });
     }
 
     pub(super) fn drop_child(&mut self, track: &TrackName, child: PeerId, ticket: u64) {
         if let Some(local) = self.tracks.get_mut(track) {
             local.waiting.remove(&(child, ticket));
-            if let Some(task) = local.feeds.remove(&(child, ticket)) {
-                task.abort();
+            if let Some(feeding) = local.feeds.remove(&(child, ticket)) {
+                feeding.task.abort();
             }
         }
     }
@@ -347,17 +371,22 @@ impl Core {
         let Some(local) = self.tracks.get_mut(track) else {
             return;
         };
+        for ((child, _), feeding) in &local.feeds {
+            let silence = self.mesh.links().link(child).and_then(|link| link.unanswered_for(now));
+            feeding.tend(silence.is_some_and(|silence| silence >= self.track_config.hold));
+        }
         let mut finished = false;
         if let Some(line) = local.shared.line() {
             let mut state = line.lock();
             finished = state.end().is_some();
             local.switch = state.take_switch().or(local.switch);
-            if state.handle_timeout(now) {
-                line.data.ring();
-                line.acks.ring();
-            }
+            let news = state.handle_timeout(now);
             let bounds = (line.epoch, state.ring().oldest(), state.ring().newest());
             drop(state);
+            if news {
+                line.announce(now);
+                line.acks.ring();
+            }
             // The ring of the epoch before says nothing about the one that the tree looks for now.
             let followed =
                 self.mesh.tree(track).and_then(Tree::source).is_some_and(|source| source.epoch == line.epoch);

@@ -10,6 +10,7 @@ mod dial;
 mod dialing;
 mod discovery;
 mod door;
+mod driver;
 mod handler;
 mod ids;
 mod intake;

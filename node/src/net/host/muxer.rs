@@ -4,11 +4,11 @@
 //! hop carries 2–2.5 times as much. Its stream muxer is the model of this one.
 
 use std::{
-    collections::VecDeque,
     future::{Future, Ready, ready},
     io,
     pin::Pin,
-    task::{Context, Poll, Waker},
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ use libp2p::core::{
 use tokio::time::{Sleep, sleep};
 
 use super::{
+    driver::{Driven, into_io},
     substream::{Ends, Substream},
     unstick::Unstick,
 };
@@ -32,8 +33,6 @@ const STREAMS_MAX: usize = 192;
 /// and may grow with what the path needs. The worst case of a connection's memory, reached only
 /// if all streams have stopped being read.
 const WINDOW_BYTES: usize = 64 * 1024 * 1024;
-/// Streams that the remote opened and nobody accepted yet; more are reset.
-const BACKLOG_MAX: usize = 128;
 /// A graceful close ends after this time, since a frozen remote never lets it finish.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -42,11 +41,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Yamux;
 
 /// Yamux over one connection.
-pub(super) struct Muxer<C> {
-    connection: yamux::Connection<Unstick<C>>,
+pub(super) struct Muxer<C: AsyncRead + AsyncWrite + Unpin> {
+    driven: Arc<Driven<C>>,
     ends: Ends,
-    backlog: VecDeque<Substream>,
-    inbound_waker: Option<Waker>,
     closing: Option<Pin<Box<Sleep>>>,
 }
 
@@ -56,77 +53,65 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
         config.set_max_num_streams(STREAMS_MAX);
         config.set_max_connection_receive_window(Some(WINDOW_BYTES));
         config.set_split_send_size(FRAME_BYTES);
-        Self {
-            connection: yamux::Connection::new(Unstick::new(io), config, mode),
-            ends: Ends::default(),
-            backlog: VecDeque::new(),
-            inbound_waker: None,
-            closing: None,
-        }
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Substream>> {
-        self.connection.poll_next_inbound(cx).map(|next| match next {
-            Some(Ok(stream)) => Ok(self.ends.add(stream)),
-            Some(Err(error)) => Err(into_io(error)),
-            None => Err(io::ErrorKind::ConnectionAborted.into()),
-        })
-    }
-}
-
-fn into_io(error: yamux::ConnectionError) -> io::Error {
-    match error {
-        yamux::ConnectionError::Io(error) => error,
-        error => io::Error::other(error),
+        let connection = yamux::Connection::new(Unstick::new(io), config, mode);
+        Self { driven: Driven::new(connection), ends: Ends::default(), closing: None }
     }
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
-    type Substream = Substream;
+    type Substream = Substream<C>;
     type Error = io::Error;
 
-    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Substream>> {
-        if let Some(stream) = self.backlog.pop_front() {
-            return Poll::Ready(Ok(stream));
-        }
-        let next = self.poll_next(cx);
+    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Substream<C>>> {
+        let Self { driven, ends, .. } = &mut *self;
+        driven.whistle.register(cx.waker());
+        let mut state = driven.lock();
+        let mut next = state.next();
         if next.is_pending() {
-            self.inbound_waker = Some(cx.waker().clone());
+            driven.poll(&mut state);
+            next = state.next();
         }
-        next
+        next.map_ok(|stream| ends.add(driven, stream))
     }
 
-    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Substream>> {
-        let stream = self.connection.poll_new_outbound(cx).map_err(into_io);
-        stream.map_ok(|stream| self.ends.add(stream))
+    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Substream<C>>> {
+        let Self { driven, ends, .. } = &mut *self;
+        driven.whistle.register(cx.waker());
+        let mut state = driven.lock();
+        let Some(connection) = &mut state.connection else { return Poll::Pending };
+        let stream = connection.poll_new_outbound(&mut driven.context()).map_err(into_io);
+        stream.map_ok(|stream| ends.add(driven, stream))
     }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
-        match self.poll_next(cx) {
-            Poll::Ready(Ok(stream)) => {
-                if self.backlog.len() < BACKLOG_MAX {
-                    self.backlog.push_back(stream);
-                } else {
-                    tracing::debug!("too many streams wait to be accepted: one is reset");
-                }
-                if let Some(waker) = self.inbound_waker.take() {
-                    waker.wake();
-                }
-                cx.waker().wake_by_ref(); // yamux may have more; let others run first
-                Poll::Pending
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        self.driven.whistle.register(cx.waker());
+        let mut state = self.driven.lock();
+        self.driven.poll(&mut state);
+        match state.take_failed() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Poll::Pending,
         }
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.ends.close();
-        if let Poll::Ready(result) = self.connection.poll_close(cx) {
+        let mut state = self.driven.lock();
+        state.closing = true;
+        let Some(connection) = &mut state.connection else { return Poll::Ready(Ok(())) };
+        if let Poll::Ready(result) = connection.poll_close(cx) {
             return Poll::Ready(result.map_err(into_io));
         }
+        drop(state);
         let timer = self.closing.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT)));
         timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// The connection goes with its muxer, whoever still holds a stream.
+impl<C: AsyncRead + AsyncWrite + Unpin> Drop for Muxer<C> {
+    fn drop(&mut self) {
+        let connection = self.driven.lock().connection.take();
+        drop(connection);
     }
 }
 
@@ -167,7 +152,7 @@ mod tests {
     use libp2p::core::muxing::StreamMuxerExt;
     use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
-    use super::*;
+    use super::{super::driver::driving, *};
 
     type Test = Muxer<Compat<tokio::io::DuplexStream>>;
     const BYTES: usize = 4 * 1024 * 1024;
@@ -233,6 +218,88 @@ mod tests {
             };
             tokio::time::timeout(Duration::from_secs(30), finished).await.expect("no deadlock");
         }
+    }
+
+    /// A stream whose reader is woken by the socket.
+    struct Driving(Substream<Compat<tokio::io::DuplexStream>>);
+
+    impl AsyncWrite for Driving {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_close(cx)
+        }
+    }
+
+    impl AsyncRead for Driving {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+            driving(|| Pin::new(&mut self.0).poll_read(cx, buffer))
+        }
+    }
+
+    /// Both ends of a connection, with a stream on it.
+    async fn linked() -> ((Test, Driving), (Test, Driving)) {
+        let (a, b) = tokio::io::duplex(16 * 1024);
+        let (mut a, mut b) = (Muxer::new(a.compat(), yamux::Mode::Client), Muxer::new(b.compat(), yamux::Mode::Server));
+        let mut stream = poll_fn(|cx| a.poll_outbound_unpin(cx)).await.expect("opens");
+        stream.write_all(b"!").await.expect("sent");
+        let mut came = poll_fn(|cx| b.poll_inbound_unpin(cx)).await.expect("comes");
+        came.read_exact(&mut [0]).await.expect("came");
+        ((a, Driving(stream)), (b, Driving(came)))
+    }
+
+    /// Sends much while as much comes.
+    async fn exchange(stream: Driving) -> Driving {
+        let (mut reading, mut writing) = stream.split();
+        let send = async {
+            writing.write_all(&vec![7; BYTES]).await.expect("written");
+            writing.flush().await.expect("flushed");
+        };
+        let receive = async {
+            let mut total = 0;
+            let mut buffer = vec![0; 16 * 1024];
+            while total < BYTES {
+                total += reading.read(&mut buffer).await.expect("read");
+            }
+        };
+        futures::join!(send, receive);
+        reading.reunite(writing).expect("they belong together")
+    }
+
+    /// Nobody polls the connections themselves.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn streams_drive_their_connection_alone() {
+        let ((a, stream), (b, came)) = linked().await;
+        let both = [tokio::spawn(exchange(stream)), tokio::spawn(exchange(came))];
+        let done = async {
+            for end in both {
+                end.await.expect("exchanged");
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), done).await.expect("every byte comes");
+        drop((a, b));
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_driver_is_gone_wakes_its_own_task() {
+        let ((mut a, stream), (mut b, mut came)) = linked().await;
+        // The reader waits, and then is gone.
+        assert!(futures::poll!(came.read(&mut [0])).is_pending());
+        drop((stream, came));
+        let mut next = poll_fn(|cx| a.poll_outbound_unpin(cx)).await.expect("opens");
+        let accepted = tokio::spawn(async move {
+            let stream = poll_fn(|cx| b.poll_inbound_unpin(cx)).await.expect("comes");
+            (b, stream)
+        });
+        tokio::task::yield_now().await;
+        next.write_all(b"!").await.expect("sent");
+        tokio::time::timeout(Duration::from_secs(60), accepted).await.expect("is woken").expect("accepts");
     }
 
     #[tokio::test]

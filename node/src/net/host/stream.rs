@@ -10,19 +10,28 @@ use std::{
 
 use futures::io::{AsyncRead, AsyncWrite};
 
+use super::driver::driving;
+
 /// A negotiated stream to an authenticated peer.
 ///
 /// Dropping it without [`AsyncWrite::poll_close`] resets it. While it lives, its connection is
 /// kept and it counts towards [`Limits::data_streams`](super::Limits::data_streams).
 pub struct Stream {
     inner: libp2p::Stream,
+    drives: bool,
     /// Counted by the connection's handler.
     _slot: Arc<()>,
 }
 
 impl Stream {
     pub(super) fn new(inner: libp2p::Stream, slot: Arc<()>) -> Self {
-        Self { inner, _slot: slot }
+        Self { inner, drives: false, _slot: slot }
+    }
+
+    /// From now on, what comes for the stream's connection wakes whoever reads the stream, without another task between.
+    /// Until the stream is dropped, that task must read on soon whenever it is woken.
+    pub(crate) const fn drive(&mut self) {
+        self.drives = true;
     }
 }
 
@@ -34,7 +43,9 @@ impl fmt::Debug for Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
+        let drives = self.drives;
+        let mut read = || Pin::new(&mut self.inner).poll_read(cx, buffer);
+        if drives { driving(read) } else { read() }
     }
 }
 

@@ -1,16 +1,17 @@
-//! A stream of the muxer that ends with its connection.
+//! A stream of the muxer: it [drives](super::driver) its connection, and ends with it.
 //!
 //! `yamux` wakes nobody who waits on a stream when its connection is closed from this end: whoever reads it
 //! would wait for ever.
 
 use std::{
+    fmt,
     io::{self, IoSlice},
     pin::Pin,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use futures::{
@@ -18,11 +19,13 @@ use futures::{
     task::AtomicWaker,
 };
 
+use super::driver::{Driven, Whistle, is_driving};
+
 /// Whether the connection of a stream was closed, and who waits on the stream.
 #[derive(Debug, Default)]
 struct End {
     closed: AtomicBool,
-    reader: AtomicWaker,
+    reader: Arc<Whistle>,
     writer: AtomicWaker,
 }
 
@@ -32,56 +35,91 @@ pub(super) struct Ends(Vec<Weak<End>>);
 
 impl Ends {
     /// At most twice as many ends are kept as there are streams.
-    pub(super) fn add(&mut self, stream: yamux::Stream) -> Substream {
+    pub(super) fn add<C>(&mut self, driven: &Arc<Driven<C>>, stream: yamux::Stream) -> Substream<C> {
         let end = Arc::new(End::default());
         if self.0.len() == self.0.capacity() {
             self.0.retain(|end| end.strong_count() > 0);
         }
         self.0.push(Arc::downgrade(&end));
-        Substream { inner: stream, end }
+        let reader = Waker::from(Arc::clone(&end.reader));
+        Substream { inner: stream, end, reader, driven: Arc::clone(driven), drives: false }
     }
 
     /// The connection is being closed.
     pub(super) fn close(&mut self) {
         for end in self.0.drain(..).filter_map(|end| end.upgrade()) {
             end.closed.store(true, Ordering::Release);
-            end.reader.wake();
+            end.reader.wake_by_ref();
             end.writer.wake();
         }
     }
 }
 
 /// See the module.
-#[derive(Debug)]
-pub(super) struct Substream {
+pub(super) struct Substream<C> {
     inner: yamux::Stream,
     end: Arc<End>,
+    /// The reader's whistle as `inner` knows it.
+    reader: Waker,
+    driven: Arc<Driven<C>>,
+    /// What comes for the connection may wake the reader of this stream.
+    drives: bool,
+}
+
+impl<C> fmt::Debug for Substream<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Substream").field(&self.inner).finish()
+    }
 }
 
 impl End {
     /// Passes a result on; what is pending ends when the connection does.
-    fn or_closed<T>(&self, result: Poll<io::Result<T>>, waker: &AtomicWaker, cx: &Context<'_>) -> Poll<io::Result<T>> {
-        if result.is_pending() {
-            waker.register(cx.waker());
-            if self.closed.load(Ordering::Acquire) {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-            }
+    fn or_closed<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_pending() && self.closed.load(Ordering::Acquire) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         result
     }
 }
 
-impl AsyncRead for Substream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        self.end.or_closed(result, &self.end.reader, cx)
+impl<C: AsyncRead + AsyncWrite + Unpin> Substream<C> {
+    fn sending<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        sends: bool,
+        mut act: impl FnMut(Pin<&mut yamux::Stream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let Self { inner, end, driven, .. } = self;
+        let result = driven.drive(sends, || act(Pin::new(&mut *inner), cx));
+        if result.is_pending() {
+            end.writer.register(cx.waker());
+        }
+        end.or_closed(result)
     }
 }
 
-impl AsyncWrite for Substream {
+impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Substream<C> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Self { inner, end, reader, driven, drives } = &mut *self;
+        end.reader.register(cx.waker());
+        // What driving finds for this stream is read at once.
+        end.reader.hush();
+        let mut result =
+            driven.drive(false, || Pin::new(&mut *inner).poll_read(&mut Context::from_waker(reader), buffer));
+        if end.reader.unhush() && result.is_pending() {
+            result = Pin::new(&mut *inner).poll_read(&mut Context::from_waker(reader), buffer);
+        }
+        if result.is_pending() && is_driving() {
+            *drives = true;
+            driven.whistle.set_driver(cx.waker());
+        }
+        end.or_closed(result)
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Substream<C> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        self.end.or_closed(result, &self.end.writer, cx)
+        self.sending(cx, true, |inner, cx| inner.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -89,17 +127,23 @@ impl AsyncWrite for Substream {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
-        self.end.or_closed(result, &self.end.writer, cx)
+        self.sending(cx, true, |inner, cx| inner.poll_write_vectored(cx, parts))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.inner).poll_flush(cx);
-        self.end.or_closed(result, &self.end.writer, cx)
+        // Written is sent: only what did not go then is left.
+        self.sending(cx, false, |inner, cx| inner.poll_flush(cx))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.inner).poll_close(cx);
-        self.end.or_closed(result, &self.end.writer, cx)
+        self.sending(cx, true, |inner, cx| inner.poll_close(cx))
+    }
+}
+
+impl<C> Drop for Substream<C> {
+    fn drop(&mut self) {
+        if self.drives {
+            self.driven.whistle.take_back();
+        }
     }
 }
