@@ -120,11 +120,11 @@ const COMMANDS: &[(&str, Case)] = &[
     ("banyan-library-explain", Not("library_cli.rs has packages")),
     ("banyan-library-cancel", Not("library_cli.rs has packages")),
     ("banyan-library-watch", Not("it goes on; library_cli.rs has packages")),
-    ("banyan-demo", Not("it takes its time; its report is its own")),
+    ("banyan-demo", Not("it needs no node; see below")),
     ("banyan-bench", Not("it has commands of its own")),
-    ("banyan-bench-fanout", Not("bench.rs runs it")),
-    ("banyan-bench-publish", Not("bench.rs runs it")),
-    ("banyan-bench-subscribe", Not("bench.rs runs it")),
+    ("banyan-bench-fanout", Not("it needs no node; see below")),
+    ("banyan-bench-publish", Not("it takes a track that is free; see below")),
+    ("banyan-bench-subscribe", Not("it needs a bench that publishes; see below")),
     ("banyan-completions", Not("its output is a script")),
     ("banyan-man", Not("its output is a page")),
     ("banyan-version", Not("it asks no node; see below")),
@@ -202,6 +202,28 @@ fn every_command_shows_what_its_schema_says() {
     conforms(&asks_nobody(&["config", "check", file.to_str().expect("text"), "--format", "json"]), "banyan.config/v1");
     conforms(&String::from_utf8_lossy(&b.run(&["leave", "--format", "json"]).stdout), "banyan.left/v1");
     assert_eq!(b.ended(), Some(0));
+}
+
+#[test]
+fn reports_are_what_their_schemas_say() {
+    let reports = |words: &[&str]| {
+        let output = banyan(&[words, &["--format", "json"]].concat()).output().expect("it runs");
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it is text")
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let a = Process::start(folder.path(), "a", &[]);
+    std::thread::scope(|scope| {
+        let received = scope.spawn(|| a.run(&["bench", "subscribe", "b", "--seconds", "1", "--format", "json"]));
+        let sent = a.run(&["bench", "publish", "b", "--seconds", "2", "--rate", "50", "--format", "json"]);
+        conforms(&String::from_utf8_lossy(&sent.stdout), "banyan.bench/v1");
+        let received = received.join().expect("it ends");
+        conforms(&String::from_utf8_lossy(&received.stdout), "banyan.bench/v1");
+    });
+    let fanout = ["bench", "fanout", "--nodes", "2", "--size", "64", "--rate", "50", "--seconds", "0.3"];
+    conforms(&reports(&fanout), "banyan.bench/v1");
+    let demo = ["demo", "--nodes", "4", "--kill", "1", "--seconds", "2"];
+    conforms(&reports(&demo), "banyan.demo/v1");
 }
 
 #[test]

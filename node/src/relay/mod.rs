@@ -30,7 +30,7 @@ pub use track::{Start, Track, TrackConfig};
 pub const OBJECT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What happens to a subscriber that cannot keep up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// It skips ahead and is told which objects it missed.

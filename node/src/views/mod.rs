@@ -12,6 +12,7 @@ pub mod library;
 pub mod log;
 pub mod peers;
 pub mod repairs;
+pub mod reports;
 pub mod schemas;
 pub mod why;
 

@@ -12,6 +12,7 @@ use super::{
     library::{ExplainView, JobView, JobsView, LibraryView, PackageView, TitleView},
     log::LogLines,
     repairs::{Repair, Repairs},
+    reports::{BenchReport, DemoReport},
     why::{PeerDetail, Why},
 };
 
@@ -57,6 +58,8 @@ pub const ALL: &[Named] = &[
     view::<Repairs>(),
     view::<Why>(),
     view::<PeerDetail>(),
+    view::<DemoReport>(),
+    view::<BenchReport>(),
     item::<Peer>("banyan.peer/v1"),
     item::<Track>("banyan.track/v1"),
     item::<TreeNode>("banyan.tree_node/v1"),

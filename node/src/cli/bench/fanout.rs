@@ -18,7 +18,7 @@ use super::{
     args,
     feed::{Clock, Feed},
     probe,
-    report::{Delivery, Fanout, Results, per_second, rounded},
+    report::{per_second, rounded},
     show,
     tally::Tally,
     verdict,
@@ -29,6 +29,7 @@ use crate::{
         exit::{Exit, Failure, Outcome},
         signals::Signals,
     },
+    views::reports::{BenchResults, Delivery, Fanout},
 };
 
 /// Time for all nodes to be attached.
@@ -55,7 +56,7 @@ pub(super) async fn fanout(args: args::Fanout) -> Outcome {
     }
     let (interrupted, found) = mesh.run(&args, clock, &mut signals).await?;
     let (lost, doubled) = (found.delivery.lost, found.delivery.doubled);
-    show(args.format, interrupted, Results::Fanout(found))?;
+    show(args.format, interrupted, BenchResults::Fanout(found))?;
     verdict(lost, doubled)
 }
 

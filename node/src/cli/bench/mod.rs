@@ -13,15 +13,13 @@ mod report;
 mod subscribe;
 mod tally;
 
-use self::{
-    args::ReportFormat,
-    report::{Report, Results},
-};
+use self::args::ReportFormat;
 use super::{
     exit::{Exit, Failure, Outcome},
     render::style::Style,
     show::{document, print},
 };
+use crate::views::reports::{BenchReport, BenchResults};
 
 pub(crate) use args::Bench;
 
@@ -34,8 +32,8 @@ pub(crate) async fn bench(bench: Bench) -> Outcome {
     }
 }
 
-fn show(format: ReportFormat, interrupted: bool, results: Results) -> Outcome {
-    let report = Report { interrupted, results };
+fn show(format: ReportFormat, interrupted: bool, results: BenchResults) -> Outcome {
+    let report = BenchReport { interrupted, results };
     match format {
         ReportFormat::Table => print(&report.text(Style::of_stdout())),
         ReportFormat::Json => print(&document(report)),

@@ -11,14 +11,17 @@ use tokio::{
 use super::{
     args,
     feed::{Clock, Feed},
-    report::{Publish, Results, per_second, rounded},
+    report::{per_second, rounded},
     show,
 };
-use crate::cli::{
-    client::Client,
-    exit::{Exit, Failure, Outcome},
-    publish::mode_name,
-    signals::Signals,
+use crate::{
+    cli::{
+        client::Client,
+        exit::{Exit, Failure, Outcome},
+        publish::mode_name,
+        signals::Signals,
+    },
+    views::reports::{BenchResults, Publish},
 };
 
 /// Objects that are due are sent together up to this size, in bytes.
@@ -68,7 +71,7 @@ pub(super) async fn publish(args: args::Publish) -> Outcome {
         objects_per_s: per_second(published.objects as f64, seconds),
         mb_per_s: per_second(published.bytes as f64 / 1e6, seconds),
     };
-    show(format, is_interrupted, Results::Publish(found))
+    show(format, is_interrupted, BenchResults::Publish(found))
 }
 
 /// Sends objects until the time is over, those that are due together.

@@ -1,7 +1,5 @@
 //! What a bench has found.
 
-use serde::Serialize;
-
 use super::{histogram::Histogram, tally::Tally};
 use crate::{
     cli::{
@@ -9,106 +7,8 @@ use crate::{
         render::{amount, milliseconds, style::Style, table::pairs},
     },
     relay::Mode,
-    views::View,
+    views::reports::{BenchReport, BenchResults, Delivery, Fanout, LatencyMs, Publish, Subscribe},
 };
-
-/// The result of a bench.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Report {
-    #[serde(flatten)]
-    pub(super) results: Results,
-    /// Whether it was ended before its time.
-    pub(super) interrupted: bool,
-}
-
-impl View for Report {
-    const SCHEMA: &'static str = "banyan.bench/v1";
-}
-
-/// What each bench finds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "bench", rename_all = "lowercase")]
-pub(super) enum Results {
-    Fanout(Fanout),
-    Publish(Publish),
-    Subscribe(Subscribe),
-}
-
-/// What `bench fanout` finds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Fanout {
-    /// Nodes, the publisher counted.
-    pub(super) nodes: u16,
-    /// Most others that a node feeds.
-    pub(super) capacity: u16,
-    /// Deepest level of the tree when everything was sent.
-    pub(super) depth: u8,
-    pub(super) mode: Mode,
-    /// Bytes of an object.
-    pub(super) size: usize,
-    /// Objects a second that were asked for.
-    pub(super) rate: Option<u32>,
-    /// Objects published.
-    pub(super) sent: u64,
-    /// At all receivers; rates are those of one.
-    #[serde(flatten)]
-    pub(super) delivery: Delivery,
-    /// 10^6 payload bytes a second at all receivers together.
-    pub(super) mb_per_s_all: f64,
-    /// Processor time of the whole process, in seconds.
-    pub(super) cpu_s: f64,
-    /// The same for each GiB of payload delivered.
-    pub(super) cpu_s_per_gib: Option<f64>,
-    /// Most memory resident at any time in the whole process.
-    pub(super) memory_peak_bytes: Option<u64>,
-}
-
-/// What `bench publish` finds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Publish {
-    pub(super) track: String,
-    pub(super) mode: Mode,
-    /// Bytes of an object.
-    pub(super) size: usize,
-    /// Objects a second that were asked for.
-    pub(super) rate: Option<u32>,
-    /// Objects that the node took.
-    pub(super) sent: u64,
-    /// From the first object until the node had taken the last.
-    pub(super) seconds: f64,
-    pub(super) objects_per_s: f64,
-    /// 10^6 payload bytes a second.
-    pub(super) mb_per_s: f64,
-}
-
-/// What `bench subscribe` finds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Subscribe {
-    pub(super) track: String,
-    /// Payload bytes received.
-    pub(super) bytes: u64,
-    /// Objects that came before they were sent, by the clocks of the two ends.
-    pub(super) early: u64,
-    #[serde(flatten)]
-    pub(super) delivery: Delivery,
-}
-
-/// What arrived.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Delivery {
-    /// Objects, none twice.
-    pub(super) received: u64,
-    /// Objects that did not come.
-    pub(super) lost: u64,
-    /// Objects that came again, or late.
-    pub(super) doubled: u64,
-    /// The time that rates are over.
-    pub(super) seconds: f64,
-    pub(super) objects_per_s: f64,
-    /// 10^6 payload bytes a second.
-    pub(super) mb_per_s: f64,
-    pub(super) latency_ms: LatencyMs,
-}
 
 impl Delivery {
     /// Rates count this share of the objects.
@@ -123,14 +23,6 @@ impl Delivery {
             latency_ms: LatencyMs::of(&tally.latency),
         }
     }
-}
-
-/// How long objects were under way, in milliseconds; nothing if none came.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct LatencyMs {
-    pub(super) p50: Option<f64>,
-    pub(super) p99: Option<f64>,
-    pub(super) max: Option<f64>,
 }
 
 impl LatencyMs {
@@ -159,13 +51,13 @@ pub(super) fn per_second(amount: f64, seconds: f64) -> f64 {
     if seconds > 0.0 { rounded(amount / seconds) } else { 0.0 }
 }
 
-impl Report {
+impl BenchReport {
     /// The report for people.
     pub(super) fn text(&self, style: Style) -> String {
         let mut lines = match &self.results {
-            Results::Fanout(found) => found.lines(),
-            Results::Publish(found) => found.lines(),
-            Results::Subscribe(found) => found.lines(),
+            BenchResults::Fanout(found) => found.lines(),
+            BenchResults::Publish(found) => found.lines(),
+            BenchResults::Subscribe(found) => found.lines(),
         };
         if self.interrupted {
             lines.push(("note", "it was interrupted".to_owned()));
@@ -241,6 +133,7 @@ fn rate(objects_per_s: f64, mb_per_s: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::views::View;
 
     fn delivery() -> Delivery {
         let mut latency = Histogram::default();
@@ -249,7 +142,7 @@ mod tests {
         Delivery::of(&tally, 2.0, 0.5)
     }
 
-    fn fanout() -> Report {
+    fn fanout() -> BenchReport {
         let found = Fanout {
             nodes: 3,
             capacity: 2,
@@ -264,10 +157,10 @@ mod tests {
             cpu_s_per_gib: Some(87.4),
             memory_peak_bytes: Some(32 << 20),
         };
-        Report { results: Results::Fanout(found), interrupted: false }
+        BenchReport { results: BenchResults::Fanout(found), interrupted: false }
     }
 
-    fn keys(report: Report) -> String {
+    fn keys(report: BenchReport) -> String {
         let json = serde_json::to_value(report.enveloped()).expect("it serialises");
         assert_eq!(json["schema"], "banyan.bench/v1");
         let mut keys: Vec<&str> = json["data"].as_object().expect("an object").keys().map(String::as_str).collect();
@@ -289,7 +182,7 @@ mod tests {
         );
     }
 
-    fn publish() -> Report {
+    fn publish() -> BenchReport {
         let found = Publish {
             track: "a".to_owned(),
             mode: Mode::Live,
@@ -300,12 +193,12 @@ mod tests {
             objects_per_s: 20.0,
             mb_per_s: 0.002,
         };
-        Report { results: Results::Publish(found), interrupted: true }
+        BenchReport { results: BenchResults::Publish(found), interrupted: true }
     }
 
-    fn subscribe(early: u64) -> Report {
+    fn subscribe(early: u64) -> BenchReport {
         let found = Subscribe { track: "a".to_owned(), bytes: 3_072_000, early, delivery: delivery() };
-        Report { results: Results::Subscribe(found), interrupted: false }
+        BenchReport { results: BenchResults::Subscribe(found), interrupted: false }
     }
 
     #[test]

@@ -7,14 +7,7 @@ use http_body_util::BodyExt;
 use hyper::HeaderMap;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{
-    args,
-    feed::Clock,
-    report::{Delivery, Results, Subscribe},
-    show,
-    tally::Tally,
-    verdict,
-};
+use super::{args, feed::Clock, show, tally::Tally, verdict};
 use crate::{
     api::framing::ObjectReader,
     cli::{
@@ -23,6 +16,7 @@ use crate::{
         signals::Signals,
         subscribe,
     },
+    views::reports::{BenchResults, Delivery, Subscribe},
 };
 
 /// Pause before a track that has ended is looked at again.
@@ -100,7 +94,7 @@ pub(super) async fn subscribe(args: args::Subscribe) -> Outcome {
     let share = (tally.objects - 1) as f64 / tally.objects as f64;
     let delivery = Delivery::of(&tally, seconds, share);
     let found = Subscribe { track: track.to_string(), bytes: tally.bytes, early: tally.early, delivery };
-    show(format, interrupted, Results::Subscribe(found))?;
+    show(format, interrupted, BenchResults::Subscribe(found))?;
     outcome?;
     verdict(tally.lost, tally.doubled)
 }

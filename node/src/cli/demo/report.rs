@@ -2,66 +2,13 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
-
 use crate::{
     cli::render::{
         amount, milliseconds,
         style::{Paint, Style},
     },
-    views::View,
+    views::reports::{DemoReport, RepairMs},
 };
-
-/// The result of a demo.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Report {
-    /// Nodes started.
-    pub(super) nodes: u16,
-    /// Nodes killed.
-    pub(super) killed: u16,
-    /// Objects published.
-    pub(super) objects: u64,
-    /// Payload bytes published.
-    pub(super) bytes: u64,
-    /// Objects that survivors did not get, all together.
-    pub(super) lost: u64,
-    /// Objects that survivors got again.
-    pub(super) duplicates: u64,
-    /// Objects that nodes got over the network a second time, and dropped.
-    pub(super) dropped: u64,
-    /// Times that ids were skipped at survivors.
-    pub(super) gaps: u64,
-    /// Times that a node went on at another parent after it had lost one.
-    pub(super) repairs: usize,
-    /// From the last object before a loss to the first after it.
-    pub(super) repair_ms: RepairMs,
-    /// The longest time between two objects at each survivor before the first failure.
-    pub(super) calm_ms: RepairMs,
-    /// The same after each failure.
-    pub(super) gap_ms: RepairMs,
-    /// Deepest level of the tree in any sample.
-    pub(super) depth_max: u8,
-    /// Most children of a node in any sample.
-    pub(super) children_max: u16,
-    /// Most children allowed.
-    pub(super) capacity: u16,
-    /// Whether what each survivor received has the SHA-256 of what was published.
-    pub(super) sha256_ok: bool,
-    /// From the first object to the end of the last survivor's stream.
-    pub(super) seconds: f64,
-}
-
-impl View for Report {
-    const SCHEMA: &'static str = "banyan.demo/v1";
-}
-
-/// How long repairs took, in milliseconds; nothing if there were none.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct RepairMs {
-    pub(super) p50: Option<f64>,
-    pub(super) p99: Option<f64>,
-    pub(super) max: Option<f64>,
-}
 
 impl RepairMs {
     /// Percentiles by nearest rank.
@@ -75,7 +22,7 @@ impl RepairMs {
     }
 }
 
-impl Report {
+impl DemoReport {
     /// The report for people.
     pub(super) fn text(&self, style: Style) -> String {
         let mut text = String::new();
@@ -121,9 +68,10 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::views::View;
 
-    fn report() -> Report {
-        Report {
+    fn report() -> DemoReport {
+        DemoReport {
             nodes: 12,
             killed: 3,
             objects: 1000,

@@ -13,7 +13,6 @@ use super::{
     cluster::{BOOTSTRAP, Cluster, PUBLISHER},
     feed::{Feed, Sent},
     narrator::Narrator,
-    report::{RepairMs, Report},
     tally::Receiver,
     victim::Choice,
     watch::{Sampler, Watch},
@@ -24,7 +23,10 @@ use crate::{
         exit::{Exit, Failure, Outcome},
         render::{self, milliseconds, style::Paint},
     },
-    views::{Event, EventView, Tracks, TreeView},
+    views::{
+        Event, EventView, Tracks, TreeView,
+        reports::{DemoReport, RepairMs},
+    },
 };
 
 /// The track that is shown.
@@ -63,7 +65,7 @@ impl<'a> Show<'a> {
         Self { args, cluster, narrator, receivers, repairs, pauses, killed: 0, rng: fastrand::Rng::new() }
     }
 
-    pub(super) async fn run(mut self) -> Outcome<Report> {
+    pub(super) async fn run(mut self) -> Outcome<DemoReport> {
         let feed = Feed::open(self.args).await?;
         self.narrator.say(Paint::Plain, &format!("starting {} nodes, joined through n{BOOTSTRAP}", self.args.nodes));
         self.cluster.start(self.args).await?;
@@ -271,8 +273,8 @@ impl<'a> Show<'a> {
         self.tell_progress(sent.objects, sent.objects);
     }
 
-    fn report(&self, sent: &Sent, dropped: u64, sampler: &Sampler, took: Duration) -> Report {
-        let mut report = Report {
+    fn report(&self, sent: &Sent, dropped: u64, sampler: &Sampler, took: Duration) -> DemoReport {
+        let mut report = DemoReport {
             nodes: self.args.nodes,
             killed: self.killed,
             objects: sent.objects,
