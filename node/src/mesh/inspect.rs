@@ -103,7 +103,7 @@ fn track(mesh: &Mesh, track: &TrackName) -> Track {
 /// Whether a live peer publishes the track, or has published it and still serves it.
 #[must_use]
 pub fn has_origin(mesh: &Mesh, track: &TrackName) -> bool {
-    origin(mesh.table().iter_live().filter_map(|row| Some((row.peer, row.tracks.get(track)?)))).is_some()
+    mesh.table().publications(track).any(|(_, _, publication)| publication.is_published())
 }
 
 /// The origin that trees follow: the greatest (epoch, id).

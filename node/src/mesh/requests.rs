@@ -46,9 +46,11 @@ impl Mesh {
         let Some(entry) = self.own_entry(track).filter(|entry| entry.role != Role::Member) else {
             return false;
         };
-        self.table().iter_live().filter(|row| row.peer != self.me).any(|row| {
-            let other = row.tracks.get(track).filter(|other| other.role == Role::Origin);
-            other.is_some_and(|other| (other.epoch, row.peer) > (entry.epoch, self.me))
+        let greater = self.table().publications(track).rev();
+        let mut greater = greater.take_while(|(epoch, origin, _)| (*epoch, *origin) > (entry.epoch, self.me));
+        greater.any(|(epoch, origin, _)| {
+            let other = self.table().live(&origin).and_then(|row| row.tracks.get(track));
+            other.is_some_and(|other| other.role == Role::Origin && other.epoch == epoch)
         })
     }
 
