@@ -50,6 +50,10 @@ const REMEMBERED_MAX: usize = 1024;
 const DRAWS: usize = 4;
 /// How long a member that is gone is looked for.
 const LOST_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Between a node's visits to a bootstrap address by which it has joined, in units of
+/// [`ConnectorConfig::revisit`]: as many as it has peers, so that the bootstrap node of a large mesh is
+/// visited no more often than that of a small one, but within these.
+const VISIT_AFTER: (u32, u32) = (30, 300);
 /// A dial that is not answered within this is forgotten.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -75,11 +79,13 @@ struct Bootstrap {
     dialling: bool,
     backoff: Option<Backoff>,
     next: Instant,
+    /// The node has joined by it, and dials it to see whether another part of the mesh is there.
+    visit: bool,
 }
 
 impl Bootstrap {
     const fn new(now: Instant) -> Self {
-        Self { peer: None, dialling: false, backoff: None, next: now }
+        Self { peer: None, dialling: false, backoff: None, next: now, visit: false }
     }
 }
 
@@ -174,16 +180,18 @@ impl Connector {
         (backoff.map_or(0, |backoff| backoff.failures), left.filter(|left| !left.is_zero()))
     }
 
-    /// A link is up. Says whether it was a mere probe.
-    pub(crate) fn linked(&mut self, now: Instant, peer: PeerId, bootstrap: Option<usize>) -> bool {
+    /// A link is up. Says whether it was a mere probe, or a visit to somebody who was `known`.
+    pub(crate) fn linked(&mut self, now: Instant, peer: PeerId, bootstrap: Option<usize>, known: bool) -> bool {
         self.dialling.remove(&peer);
         self.backoffs.remove(&peer);
         self.discovered.remove(&peer);
+        let mut visit = false;
         if let Some(entry) = bootstrap.and_then(|index| self.bootstraps.get_mut(index)) {
+            visit = entry.visit && known;
             *entry = Bootstrap { peer: Some(peer), ..Bootstrap::new(now) };
         }
         self.wake(now);
-        self.probes.remove(&peer)
+        self.probes.remove(&peer) || visit
     }
 
     /// Somebody said goodbye.
@@ -276,7 +284,7 @@ impl Connector {
         self.dialling.retain(|_, since| now.saturating_duration_since(*since) < DIAL_TIMEOUT);
         self.probes.retain(|peer| self.dialling.contains_key(peer));
         let mut dials = Vec::new();
-        self.dial_bootstraps(now, links, &mut dials);
+        self.dial_bootstraps(now, peers, links, &mut dials);
         self.dial_discovered(now, peers, links, &mut dials);
         self.dial_members(now, peers, links, random, &mut dials);
         self.dial_dead(now, peers, links, &mut dials);
@@ -288,7 +296,9 @@ impl Connector {
         dials
     }
 
-    fn dial_bootstraps(&mut self, now: Instant, links: &Links, dials: &mut Vec<Dial>) {
+    fn dial_bootstraps(&mut self, now: Instant, peers: &PeerTable, links: &Links, dials: &mut Vec<Dial>) {
+        let (least, most) = VISIT_AFTER;
+        let pause = self.config.revisit * u32::try_from(peers.live_len()).unwrap_or(most).clamp(least, most);
         for (index, entry) in self.bootstraps.iter_mut().enumerate() {
             let there = entry.peer.is_some_and(|peer| peer == self.me || links.link(&peer).is_some());
             if there || entry.dialling || entry.next > now {
@@ -296,8 +306,9 @@ impl Connector {
             }
             // Once joined, the bootstrap node is one among many; its link is sought now and then only.
             if entry.peer.is_some() && !links.is_empty() {
-                entry.next = now + 30 * self.config.revisit;
-                entry.peer = None;
+                // Drawn, so that those who joined together do not come back together.
+                entry.next = now + pause / 2 + pause.mul_f64(self.rng.f64());
+                (entry.peer, entry.visit) = (None, true);
                 continue;
             }
             entry.dialling = true;

@@ -117,7 +117,7 @@ impl Mesh {
             askers: Askers::new(now),
             leaving: None,
             left: false,
-            next_idle_check: now + config.link_idle,
+            next_idle_check: now + config.link_idle / seek::IDLE_CHECKS,
             outputs: VecDeque::new(),
             config,
         };
@@ -229,8 +229,10 @@ impl Mesh {
     }
 
     fn on_link_up(&mut self, now: Instant, peer: PeerId, dialer: bool, bootstrap: Option<usize>) {
+        // Somebody new, while there are others, who tells this node nothing new.
+        let known = self.links.link(&peer).is_none() && !self.links.is_empty() && self.table().live(&peer).is_some();
         self.links.up(now, peer, dialer);
-        let probe = self.connector.linked(now, peer, bootstrap);
+        let probe = self.connector.linked(now, peer, bootstrap, known);
         let needed = dialer || self.wanted.contains(&peer);
         self.wanted.remove(&peer);
         self.outputs.push_back(Output::Event(Event::LinkUp(peer)));

@@ -7,6 +7,11 @@ use banyan_tree::Tree;
 
 use super::{Control, Link, Mesh, Output, connector::Dial};
 
+/// How often idle links are looked for while one becomes idle.
+pub(super) const IDLE_CHECKS: u32 = 12;
+/// By this factor sooner a link is idle when there are more than twice as many as may stay.
+const CROWDED: u32 = 6;
+
 impl Mesh {
     /// A tree wants a link.
     pub(super) fn connect(&mut self, now: Instant, track: &TrackName, peer: PeerId) {
@@ -35,18 +40,23 @@ impl Mesh {
     }
 
     /// Offers links for closing that are more than this node keeps and that nobody has used for a
-    /// while; a bootstrap node would keep everybody's otherwise.
+    /// while; a bootstrap node would keep everybody's otherwise. In a crowd the while is short: each link
+    /// costs both ends a ping a second, and this one a copy of what it writes.
     pub(super) fn release_idle_links(&mut self, now: Instant) {
-        self.next_idle_check = now + self.config.link_idle / 4;
+        self.next_idle_check = now + self.config.link_idle / IDLE_CHECKS;
         let in_use = self.in_use();
         for peer in &in_use {
             if let Some(link) = self.links.link_mut(peer) {
                 link.used = now;
             }
         }
-        let idle = |link: &Link| now.saturating_duration_since(link.used) >= self.config.link_idle;
         let random = self.links.iter().filter(|(peer, _)| !in_use.contains(peer)).count();
-        let surplus = random.saturating_sub(2 * self.config.connector.max_links.max(1));
+        let wanted = self.config.connector.max_links;
+        let surplus = random.saturating_sub(2 * wanted.max(1));
+        // Where links are kept to nobody, others have no other link than that to their bootstrap node.
+        let crowded = wanted > 0 && random > 4 * wanted;
+        let patience = if crowded { self.config.link_idle / CROWDED } else { self.config.link_idle };
+        let idle = |link: &Link| now.saturating_duration_since(link.used) >= patience;
         let release = self.links.iter().filter(|(peer, link)| idle(link) && !in_use.contains(peer)).take(surplus);
         for peer in release.map(|(peer, _)| *peer).collect::<Vec<_>>() {
             self.send(peer, Control::Release);

@@ -303,6 +303,23 @@ fn everyone_learns_everyone_from_one_bootstrap_and_links_stay_few_c1() {
 }
 
 #[test]
+fn a_bootstrap_node_is_soon_let_off_by_those_who_joined_and_then_only_visited_c1() {
+    let mut world = World::new(60, |_| {});
+    world.run(Duration::from_secs(15));
+    let links = |world: &World| world.nodes[&world.order[0]].links().len();
+    assert!(links(&world) <= 30, "{} links", links(&world));
+    // Nobody comes back for good, but everybody looks in.
+    world.dials.clear();
+    for _ in 0..60 {
+        world.run(Duration::from_secs(4));
+        assert!(links(&world) <= 30, "{} links", links(&world));
+    }
+    let visitors: BTreeSet<_> =
+        world.dials.iter().filter(|(_, to)| *to == world.order[0]).map(|(from, _)| from).collect();
+    assert!(visitors.len() > 30, "{} visitors", visitors.len());
+}
+
+#[test]
 fn no_supplementary_links_when_they_are_switched_off_c1() {
     let mut world = World::new(6, |config| config.connector.max_links = 0);
     world.run(Duration::from_secs(30));
