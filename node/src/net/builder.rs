@@ -23,6 +23,7 @@ use super::{
     node::Node,
     streams::session::Incoming,
     types::{BuildError, KeyFileError},
+    verified::SharedKeys,
 };
 use crate::{
     admission::MeshKey,
@@ -235,8 +236,8 @@ impl Builder {
             HostError::Listen { address, reason } => BuildError::Listen { address: address.to_string(), reason },
             other => BuildError::Listen { address: "any address".to_owned(), reason: other.to_string() },
         })?;
-        let mesh =
-            Mesh::new(me, self.mesh_config(bootstraps.len()), Arc::new(keys), fastrand::Rng::new(), Instant::now());
+        let (config, keys) = (self.mesh_config(bootstraps.len()), Arc::new(SharedKeys::new(keys)));
+        let mesh = Mesh::new(me, config, keys, fastrand::Rng::new(), Instant::now());
         let (requests, from_users) = mpsc::channel(REQUESTS);
         let started = Instant::now();
         let events = Arc::new(EventLog::new(started));

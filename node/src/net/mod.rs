@@ -24,6 +24,7 @@ pub mod streams;
 pub mod subscriber;
 pub(crate) mod system;
 pub mod types;
+mod verified;
 mod writing;
 
 pub(crate) use control::PROTOCOL_VERSION;
