@@ -292,3 +292,36 @@ proptest! {
         }
     }
 }
+
+/// What it takes to take a snapshot in and draw it; the best of several.
+fn frame_time(nodes: &[TreeNode]) -> Duration {
+    let now = Instant::now();
+    let mut app = started(now);
+    let times = (1..=20).map(|nth| {
+        let mut snapshot = snapshot("cam/front", nodes.to_vec(), 1000 * nth);
+        if let Input::Snapshot(snapshot) = &mut snapshot {
+            let peers = nodes.iter().map(|node| peer(node.label.as_deref().expect("it has one"), "alive"));
+            snapshot.peers.peers = peers.collect();
+        }
+        let began = Instant::now();
+        app.handle(now + Duration::from_secs(nth), snapshot);
+        screen(&mut app, now + Duration::from_secs(nth), 80, 24);
+        began.elapsed()
+    });
+    times.min().expect("there are some")
+}
+
+#[test]
+fn a_mesh_of_two_hundred_costs_no_more_a_frame_than_its_peers_do() {
+    let names: Vec<String> = (0..200).map(|nth| format!("n{nth}")).collect();
+    let many: Vec<TreeNode> = (0..200)
+        .map(|nth: usize| {
+            let parent = nth.checked_sub(1).map(|above| &*names[above / 4]);
+            node(&names[nth], parent, Some((nth + 1).ilog(4).try_into().expect("it is small")), 4)
+        })
+        .collect();
+    let few = &many[..5];
+    let (few, many) = (frame_time(few), frame_time(&many));
+    println!("a frame of 5 peers takes {few:?}, one of 200 {many:?}");
+    assert!(many < 100 * few, "{many:?} is more than peers in proportion cost: {few:?}");
+}
