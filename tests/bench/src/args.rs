@@ -1,6 +1,6 @@
 //! The arguments, parsed once into what they mean.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -29,9 +29,20 @@ pub(crate) enum Command {
         /// The system.
         #[arg(value_parser = system)]
         system: Chosen,
+        /// Unacknowledged objects of a sustained run, for systems that do not hold back by themselves [default: looked for]
+        #[arg(long, value_parser = at_most::<u64>(1 << 32))]
+        window: Option<u64>,
         /// The work.
         #[command(subcommand)]
         work: Work,
+    },
+    /// Let one child of Banyan stop reading a live track, and print what that did to its siblings, to memory and to itself.
+    Stall {
+        #[command(flatten)]
+        load: Load,
+        /// Objects a second.
+        #[arg(long, default_value_t = RATE, value_parser = at_most::<u64>(1_000_000))]
+        rate: u64,
     },
     /// Write the report from results that were kept.
     Report {
@@ -108,6 +119,9 @@ pub(crate) struct Run {
     /// How often to run everything; the median counts [default: 3; quick: 1]
     #[arg(long, value_parser = at_most::<usize>(100))]
     pub(crate) runs: Option<usize>,
+    /// Begin no case after so many minutes; what is missing then is left out [default: no limit]
+    #[arg(long, value_name = "MINUTES", value_parser = at_most::<u64>(1 << 20))]
+    pub(crate) budget: Option<u64>,
     /// A folder for `BENCHMARKS.md` and `benchmarks/` [default: none, tables are only printed]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -133,6 +147,12 @@ impl Run {
         self.runs.unwrap_or(if self.quick { 1 } else { 3 })
     }
 
+    /// How long cases may be begun.
+    #[must_use]
+    pub(crate) fn budget(&self) -> Duration {
+        self.budget.map_or(Duration::MAX, |minutes| Duration::from_secs(60 * minutes))
+    }
+
     /// The work to do.
     #[must_use]
     pub(crate) fn works(&self) -> Vec<Work> {
@@ -151,7 +171,11 @@ impl Run {
                 }
             }
         }
-        let load = |seconds| Load { receivers: RECEIVERS, size: SIZE, seconds };
+        // A run that is to be shorter is shorter in everything.
+        let load = |seconds: u64| {
+            let seconds = self.seconds.map_or(seconds, |given| seconds.min(3 * given));
+            Load { receivers: RECEIVERS, size: SIZE, seconds }
+        };
         if wants(Measure::Latency) {
             works.push(Work::Latency { load: load(if self.quick { 3 } else { 10 }), rate: RATE });
         }

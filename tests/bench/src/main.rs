@@ -38,9 +38,13 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Case { system: Chosen(system), work } => {
-            println!("{}", serde_json::to_string(&cases::run(system, work).await?)?);
+        Command::Case { system: Chosen(system), window, work } => {
+            println!("{}", serde_json::to_string(&cases::run(system, work, window).await?)?);
             // Some systems take their time to close; nothing is left to lose.
+            std::process::exit(0)
+        }
+        Command::Stall { load, rate } => {
+            println!("{}", serde_json::to_string(&cases::stall(load, rate).await?)?);
             std::process::exit(0)
         }
         Command::Node { system: Chosen(system), index, size, cards } => {
@@ -48,7 +52,7 @@ async fn run(command: Command) -> Result<(), Failure> {
             std::process::exit(0)
         }
         Command::Run(run) => {
-            let entries = matrix::run(&run.systems(), &run.works(), run.runs()).await;
+            let entries = matrix::run(&run.systems(), &run.works(), run.runs(), run.budget()).await;
             let results = Results::new(run.runs(), entries);
             println!("{}", report::tables(&results));
             if let Some(out) = &run.out {

@@ -1,12 +1,15 @@
 //! All systems on all work, in turns, each case in a process (and, if possible, a network) of its own.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::{process::Command, time::timeout};
 
 use crate::{
-    outcome::{Outcome, Work},
+    outcome::{Outcome, Sustained, Work},
     system::{Failure, System},
 };
 
@@ -27,8 +30,9 @@ pub(crate) struct Entry {
 }
 
 /// Runs every system on every piece of work, `runs` times. Systems take turns, and another one begins
-/// each time, so that noise hits all alike.
-pub(crate) async fn run(systems: &[&'static dyn System], works: &[Work], runs: usize) -> Vec<Entry> {
+/// each time, so that noise hits all alike. No case begins after `budget`.
+pub(crate) async fn run(systems: &[&'static dyn System], works: &[Work], runs: usize, budget: Duration) -> Vec<Entry> {
+    let start = Instant::now();
     let isolated = isolates().await;
     if !isolated {
         eprintln!("no network namespaces here: bytes on the wire include whatever else uses the loopback interface");
@@ -38,8 +42,14 @@ pub(crate) async fn run(systems: &[&'static dyn System], works: &[Work], runs: u
     for run in 0..runs {
         for work in works.iter().map(|work| work.with_victim_of(run)) {
             for turn in 0..systems.len() {
+                if start.elapsed() > budget {
+                    eprintln!("the time is up: {} of {cases} cases were run", entries.len());
+                    return entries;
+                }
                 let system = systems[(turn + run) % systems.len()];
-                let outcome = case(system, work, isolated).await.map_err(|failure| failure.to_string());
+                let outcome = case(system, work, window(&entries, system, work), isolated)
+                    .await
+                    .map_err(|failure| failure.to_string());
                 let entry = Entry { system: system.name().to_owned(), work, outcome };
                 entries.push(entry);
                 let Some(Entry { outcome, .. }) = entries.last() else { continue };
@@ -54,6 +64,16 @@ pub(crate) async fn run(systems: &[&'static dyn System], works: &[Work], runs: u
     entries
 }
 
+/// The window that was found for this work before.
+fn window(entries: &[Entry], system: &dyn System, work: Work) -> Option<u64> {
+    entries.iter().find_map(|entry| match &entry.outcome {
+        Ok(Outcome::Sustained(Sustained { window, .. })) if entry.system == system.name() && entry.work == work => {
+            *window
+        }
+        _ => None,
+    })
+}
+
 /// Whether processes can have a network of their own here.
 async fn isolates() -> bool {
     let mut command = Command::new("unshare");
@@ -62,7 +82,7 @@ async fn isolates() -> bool {
     command.status().await.is_ok_and(|status| status.success())
 }
 
-async fn case(system: &dyn System, work: Work, isolated: bool) -> Result<Outcome, Failure> {
+async fn case(system: &dyn System, work: Work, window: Option<u64>, isolated: bool) -> Result<Outcome, Failure> {
     let program = std::env::current_exe()?;
     let mut command = if isolated {
         let mut command = Command::new("unshare");
@@ -71,7 +91,8 @@ async fn case(system: &dyn System, work: Work, isolated: bool) -> Result<Outcome
     } else {
         Command::new(program)
     };
-    command.args(["case", system.name()]).args(work.arguments());
+    command.args(["case", system.name()]);
+    command.args(window.map(|window| format!("--window={window}"))).args(work.arguments());
     command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let limit = SPARE + Duration::from_secs(work.load().seconds);
     let output = timeout(limit, command.output()).await.map_err(|_| format!("not done after {limit:?}"))??;

@@ -3,6 +3,7 @@
 mod latency;
 mod loss;
 mod node;
+mod stall;
 mod sustained;
 
 use crate::{
@@ -10,15 +11,15 @@ use crate::{
     system::{Failure, System},
 };
 
-pub(crate) use self::node::node;
+pub(crate) use self::{node::node, stall::stall};
 
-/// Does a piece of work in this process.
+/// Does a piece of work in this process. A window that is known need not be looked for.
 ///
 /// # Errors
 /// Whatever kept it from being done.
-pub(crate) async fn run(system: &'static dyn System, work: Work) -> Result<Outcome, Failure> {
+pub(crate) async fn run(system: &'static dyn System, work: Work, window: Option<u64>) -> Result<Outcome, Failure> {
     match work {
-        Work::Sustained { load } => sustained::run(system, load).await.map(Outcome::Sustained),
+        Work::Sustained { load } => sustained::run(system, load, window).await.map(Outcome::Sustained),
         Work::Latency { load, rate } => latency::run(system, load, rate).await.map(Outcome::Latency),
         Work::Loss { load, rate, how, victim } => {
             loss::run(system, loss::Plan { load, rate, how, victim }).await.map(Outcome::Loss)

@@ -34,12 +34,16 @@ impl Burst {
     }
 }
 
-pub(super) async fn run(system: &dyn System, load: Load) -> Result<Sustained, Failure> {
+pub(super) async fn run(system: &dyn System, load: Load, known: Option<u64>) -> Result<Sustained, Failure> {
     let Load { receivers, size, seconds } = load;
     let size = size.max(STAMP_BYTES);
     let mut fleet = Fleet::start(system, receivers, size).await?;
     let mut phase = MEASURED;
-    let window = if system.has_pressure() { None } else { Some(best_window(&mut fleet, &mut phase, size).await?) };
+    let window = match (system.has_pressure(), known) {
+        (true, _) => None,
+        (false, Some(window)) => Some(window),
+        (false, None) => Some(best_window(&mut fleet, &mut phase, size).await?),
+    };
     probe::reset_peak();
     let (cpu, wire) = (cpu_ns(), probe::wire_bytes());
     let burst = burst(&mut fleet, phase, window, Duration::from_secs(seconds)).await?;

@@ -78,6 +78,8 @@ turns, and the figures are medians where a case was run more than once. The mach
 ```sh
 cargo run --release --manifest-path tests/bench/Cargo.toml -- run --out docs     # everything
 cargo run --release --manifest-path tests/bench/Cargo.toml -- run --quick        # a look
+cargo run --release --manifest-path tests/bench/Cargo.toml -- run --seconds 2 --budget 38 --out docs   # in less than 40 minutes
+cargo run --release --manifest-path tests/bench/Cargo.toml -- stall              # one child stops reading
 cargo run --release --manifest-path tests/bench/Cargo.toml -- case banyan sustained --receivers 16 --size 65536
 ```
 
@@ -91,7 +93,7 @@ const HOW: &str = "\
 - **Sustained.** The publisher sends for the given time as fast as the system takes objects; the rate is what receivers got
   on average until the last object came. A system that does not hold back its publisher (iroh-gossip, gossipsub) gets a window of
   unacknowledged objects, counted inside the process at no cost: the best of 16 KiB to 16 MiB that loses at most 0.1 %, looked
-  for in each case anew.
+  for in the first run of each case and kept for the others.
 - **CPU** is the processor time of the process with all its nodes, the making of objects included, per GiB that receivers got.
   **Cores** says how many processors the process kept busy: where others use the machine as well, it is less than there are, a
   process with more threads gets a larger share, and CPU per GiB is the figure to compare. **Memory** is the peak of resident memory (VmHWM) of that process, all its nodes together. **Wire** is what the loopback
