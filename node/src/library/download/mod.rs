@@ -168,7 +168,7 @@ impl Download {
             }
             if source.is_stalled(now) {
                 source.back_off(now, Backoff::Stalled, Duration::ZERO, &mut self.rng);
-                self.give_up_all(now, peer);
+                self.give_up_stalled(now, peer);
             }
         }
         self.shed_excess(now);
@@ -242,12 +242,16 @@ impl Download {
             return self.quarantine(now, peer, Fault::Unasked);
         };
         let size = self.pieces.size(piece);
-        let got = slot.got.saturating_add(bytes);
+        let (got, given_up) = (slot.got.saturating_add(bytes), slot.given_up);
         if got > size {
             return self.quarantine(now, peer, Fault::Oversent);
         }
+        if source.waited_for().next().is_some_and(|(first, number, _)| (first, number) < (request, piece)) {
+            // It left out what was to come before.
+            return self.quarantine(now, peer, Fault::Protocol);
+        }
+        let Some(slot) = source.slots.get_mut(&(request, piece)) else { return };
         slot.got = got;
-        let given_up = slot.given_up;
         source.on_heard(now, bytes);
         self.goodput.add(bytes);
         if given_up {
@@ -295,6 +299,10 @@ impl Download {
             let slots = source.slots.range((request, 0)..=(request, u32::MAX));
             slots.map(|(&(_, piece), slot)| (piece, *slot)).collect()
         };
+        let short = |slot: &Slot| end == End::Sent && !slot.given_up && slot.got > 0;
+        if slots.iter().any(|(_, slot)| short(slot)) {
+            return self.quarantine(now, peer, Fault::Protocol);
+        }
         for (piece, slot) in slots {
             if !slot.given_up {
                 self.give_up(now, peer, request, piece);

@@ -91,6 +91,11 @@ impl Pieces {
         *holders = if has { holders.saturating_add(1) } else { holders.saturating_sub(1) };
     }
 
+    /// Whether no second source has the piece: whoever was asked for it is the one to wait for.
+    pub(super) fn has_one_holder(&self, piece: u32) -> bool {
+        self.holders[piece as usize] <= 1
+    }
+
     pub(super) fn on_requested(&mut self, piece: u32) {
         self.requests[piece as usize] += 1;
         self.pool.remove(Piece(piece));

@@ -5,14 +5,22 @@ use std::time::{Duration, Instant};
 use banyan_gossip::PeerId;
 
 use super::{Download, Output, RequestId, source::Source};
-use crate::library::{bitfield::PieceSet, piece::Piece};
+use crate::library::{
+    bitfield::PieceSet,
+    piece::{PIECE_BYTES, Piece},
+};
 
-/// What is not begun is taken over if the other needs this many times as long, and a bit.
+/// What is not begun is taken over if the other needs this many times as long, and a bit. Some of it may be on its way
+/// all the same: when as much came twice as may, the other must need much longer.
 const STEAL: (f64, Duration) = (1.5, Duration::from_millis(50));
+const STEAL_LATE: (f64, Duration) = (2.0, Duration::from_millis(500));
 /// What is begun is repeated if the other needs this many times as long, and a bit.
 const REPEAT: (f64, Duration) = (2.0, Duration::from_millis(100));
 /// A source that needs longer for a piece than the job will take gets none, unless it is this quick.
 const WORTH: Duration = Duration::from_secs(1);
+
+/// Silences in a row, each twice as long as the one before, after which a source is asked anew for what only it has.
+const STALLS_MAX: u32 = 3;
 
 /// A piece that another source was asked for.
 #[derive(Clone, Copy)]
@@ -94,7 +102,8 @@ impl Download {
             let (request, piece, _) = pieces.find(|(_, piece, _)| self.can_take(have, *piece))?;
             Some(Prey { source, request, piece, time: slow.time(0)? })
         };
-        let Some(prey) = self.slowest(thief, STEAL, prey) else { return false };
+        let steal = if self.affords_duplicate(PIECE_BYTES.into()) { STEAL } else { STEAL_LATE };
+        let Some(prey) = self.slowest(thief, steal, prey) else { return false };
         self.give_up(now, prey.source, prey.request, prey.piece);
         self.request(now, thief, prey.piece..prey.piece + 1);
         true
@@ -170,7 +179,8 @@ impl Download {
             let source = &self.sources[&peer];
             let keep = 2 * source.target(&self.config);
             let mut excess = source.outstanding.saturating_sub(keep);
-            let tail = source.waited_for().rev().take_while(|(_, piece, got)| {
+            let others_have = source.waited_for().rev().filter(|(_, piece, _)| !self.pieces.has_one_holder(*piece));
+            let tail = others_have.take_while(|(_, piece, got)| {
                 let bytes = u64::from(self.pieces.size(*piece));
                 let shed = *got == 0 && bytes <= excess;
                 excess = excess.saturating_sub(bytes);
@@ -205,6 +215,16 @@ impl Download {
             slots.filter(|(_, (_, other, _))| *other == piece).map(|(peer, (request, ..))| (peer, request)).collect()
         };
         asked.into_iter().for_each(|(peer, request)| self.give_up(now, peer, request, piece));
+    }
+
+    /// A source is silent: others are asked for what it owes. What nobody else has is asked of it again after some
+    /// silences in a row only, for it may be on its way.
+    pub(super) fn give_up_stalled(&mut self, now: Instant, peer: PeerId) {
+        let Some(source) = self.sources.get(&peer) else { return };
+        let all = source.stalls() >= STALLS_MAX;
+        let slots = source.waited_for().filter(|(_, piece, _)| all || !self.pieces.has_one_holder(*piece));
+        let slots: Vec<_> = slots.collect();
+        slots.into_iter().for_each(|(request, piece, _)| self.give_up(now, peer, request, piece));
     }
 
     pub(super) fn give_up_all(&mut self, now: Instant, peer: PeerId) {

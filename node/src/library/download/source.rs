@@ -151,6 +151,11 @@ impl Source {
         self.heard = (self.heard + late).min(now);
     }
 
+    /// Stalls and refusals in a row.
+    pub(super) const fn stalls(&self) -> u32 {
+        self.failures
+    }
+
     /// Whether it owes something and nothing came for too long.
     pub(super) fn is_stalled(&self, now: Instant) -> bool {
         let patience = self.patience.saturating_mul(1 << self.failures.min(5));

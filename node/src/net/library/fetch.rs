@@ -22,7 +22,7 @@ use super::{
     source::{Attached, Command, FromSource, INBOX_MESSAGES, What},
 };
 use crate::library::{
-    download::{Config, Download, Input, Output, RequestId, SOURCES_MAX},
+    download::{Config, Download, End, Input, Output, RequestId, SOURCES_MAX},
     manifest::Manifest,
     piece::Piece,
     sentinel::Title,
@@ -306,9 +306,13 @@ impl Fetch {
         while let Some(output) = self.planner.poll_output(now) {
             match output {
                 Output::Request { source, request, pieces } => {
-                    self.tell(source, Command::Pieces(self.job.id, request, pieces));
+                    if !self.tell(source, Command::Pieces(self.job.id, request, pieces)) {
+                        let end = End::Busy(Duration::ZERO);
+                        self.planner.handle_input(now, Input::Ended { source, request, end });
+                    }
                 }
                 Output::Cancel { source, request, piece } => {
+                    // What is not cancelled comes for nothing.
                     self.tell(source, Command::Cancel(self.job.id, request, piece));
                 }
                 Output::Store { source, request, piece } => match self.pieces.remove(&(source, request, piece)) {
@@ -329,13 +333,13 @@ impl Fetch {
         }
     }
 
-    fn tell(&self, source: PeerId, command: Command) {
-        // One that takes no more commands is stalled, which the planner notices.
-        if let Some(commands) = self.sources.get(&source)
-            && commands.try_send(command).is_err()
-        {
+    /// Says whether the source takes it.
+    fn tell(&self, source: PeerId, command: Command) -> bool {
+        let taken = self.sources.get(&source).is_some_and(|commands| commands.try_send(command).is_ok());
+        if !taken {
             tracing::debug!(peer = %source, "a source takes no more requests");
         }
+        taken
     }
 
     fn on_written(&mut self, now: Instant, written: Written) -> Result<(), LibraryError> {

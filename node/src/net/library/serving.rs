@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use banyan_gossip::PeerId;
@@ -31,7 +31,7 @@ use crate::{
         download::RequestId,
         manifest::{Manifest, PackageId},
         piece::Piece,
-        serve::{Output, Refused, Serve},
+        serve::{BLOCK_BYTES, Output, Refused, Serve},
         store::{Access, Store},
         wire::{Answer, Ask, Block, HEAD_BYTES, Head, Kind, WireError},
     },
@@ -40,8 +40,11 @@ use crate::{
 
 /// Bytes that are read from the disk and written to a peer at a time; each peer takes three times as much memory.
 const BATCH_BYTES: u64 = 512 * 1024;
-/// Bytes of a peer that are decided and not written yet; what is decided is no more shared fairly.
-const DECIDED_BYTES: u64 = 1024 * 1024;
+/// A batch is smaller if the peer takes longer for it than this, and larger if it takes less than a quarter: what is
+/// on its way to a peer comes even if it is cancelled.
+const BATCH_TIME: Duration = Duration::from_millis(100);
+/// Batches of a peer that are decided and not written yet; what is decided is no more shared fairly.
+const DECIDED_BATCHES: u64 = 2;
 /// Blocks of a peer that are decided and not written yet.
 const DECIDED_BLOCKS: usize = 8192;
 /// Messages to a peer that wait, of at most 128 KiB each.
@@ -84,11 +87,45 @@ struct Asker {
 }
 
 /// What goes to a peer next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Decided {
     parts: VecDeque<Part>,
     /// Bytes in `parts` and on their way to the stream.
     bytes: u64,
+    batch_bytes: u64,
+}
+
+impl Default for Decided {
+    fn default() -> Self {
+        Self { parts: VecDeque::new(), bytes: 0, batch_bytes: BLOCK_BYTES.into() }
+    }
+}
+
+impl Decided {
+    const fn has_room(&self) -> bool {
+        self.bytes < DECIDED_BATCHES * self.batch_bytes
+    }
+
+    /// Bytes were written, in this time.
+    fn on_written(&mut self, bytes: u64, time: Duration) {
+        self.bytes -= bytes;
+        if time > BATCH_TIME {
+            self.batch_bytes = (self.batch_bytes / 2).max(BLOCK_BYTES.into());
+        } else if bytes >= self.batch_bytes && time < BATCH_TIME / 4 {
+            self.batch_bytes = (self.batch_bytes * 2).min(BATCH_BYTES);
+        }
+    }
+
+    /// Drops what was decided of a piece.
+    fn cancel(&mut self, of: u64, cancelled: Piece) {
+        self.parts.retain(|part| match part {
+            Part::Block { request, piece, bytes, .. } if *request == of && *piece == cancelled => {
+                self.bytes -= u64::from(*bytes);
+                false
+            }
+            _ => true,
+        });
+    }
 }
 
 #[derive(Debug)]
@@ -220,7 +257,13 @@ impl Shared {
                     self.on_pieces(asker, id, package, first..end, &mut out)?;
                 }
                 Ask::Cancel(id, piece) => {
-                    lock(&self.serving.serve).handle_cancel(asker.peer, RequestId(id), Piece(piece));
+                    let mut serve = lock(&self.serving.serve);
+                    serve.handle_cancel(asker.peer, RequestId(id), Piece(piece));
+                    let mut decided = lock(&asker.decided);
+                    decided.cancel(id, Piece(piece));
+                    if decided.has_room() {
+                        serve.handle_ready(asker.peer, true);
+                    }
                 }
             }
             self.decide();
@@ -270,7 +313,7 @@ impl Shared {
             let mut decided = lock(&asker.decided);
             decided.parts.push_back(part);
             decided.bytes += bytes;
-            if decided.bytes >= DECIDED_BYTES {
+            if !decided.has_room() {
                 serve.handle_ready(peer, false);
             }
             drop(decided);
@@ -374,6 +417,7 @@ impl Shared {
                 Some((out, bytes)) = blocks.recv() => (out, Some(bytes)),
                 else => return Ok(()),
             };
+            let begun = Instant::now();
             let mut rest = &out.bytes[..out.filled];
             while !rest.is_empty() {
                 match timeout(STALL_TIMEOUT, stream.write(rest)).await.map_err(|_| AskerError::Stuck)?? {
@@ -385,8 +429,8 @@ impl Shared {
             if let Some(bytes) = bytes {
                 self.buffers.give(out.bytes);
                 let mut decided = lock(&asker.decided);
-                decided.bytes -= bytes;
-                let room = decided.bytes < DECIDED_BYTES;
+                decided.on_written(bytes, begun.elapsed());
+                let room = decided.has_room();
                 drop(decided);
                 if room {
                     lock(&self.serving.serve).handle_ready(asker.peer, true);
@@ -402,7 +446,7 @@ impl Asker {
     fn take(&self) -> (Vec<Part>, u64) {
         let mut decided = lock(&self.decided);
         let (mut parts, mut bytes) = (Vec::new(), 0);
-        while bytes < BATCH_BYTES
+        while bytes < decided.batch_bytes
             && let Some(part) = decided.parts.pop_front()
         {
             if let Part::Block { bytes: block, .. } = &part {

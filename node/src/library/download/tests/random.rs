@@ -7,11 +7,12 @@ use proptest::prelude::*;
 use super::sim::*;
 use crate::library::{bitfield::PieceSet, download::Config, piece::Piece};
 
-const MANNERS: [Manners; 7] = [
+const MANNERS: [Manners; 8] = [
     Manners::Honest,
     Manners::Lies,
     Manners::Oversends,
     Manners::SendsUnasked,
+    Manners::SendsShort,
     Manners::Stalls,
     Manners::Busy,
     Manners::SendsNothing,

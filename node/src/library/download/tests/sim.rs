@@ -55,6 +55,8 @@ pub(super) enum Manners {
     Oversends,
     /// It sends pieces that nobody asked for.
     SendsUnasked,
+    /// It leaves out the end of each piece.
+    SendsShort,
     /// It sends nothing and says nothing.
     Stalls,
     /// It always has too much to do.
@@ -349,8 +351,10 @@ impl Sim {
                 let node = &mut self.nodes[from];
                 node.sent += u64::from(bytes);
                 wait = Duration::from_secs_f64(f64::from(bytes) / node.up);
-                self.send(index(to), from, Message::Block(request, piece, bytes));
                 let size = self.manifest.locate(piece).map_or(0, |at| at.bytes);
+                if manners != Manners::SendsShort || offset + bytes < size {
+                    self.send(index(to), from, Message::Block(request, piece, bytes));
+                }
                 match manners {
                     Manners::Oversends => self.send(index(to), from, Message::Block(request, piece, size)),
                     Manners::SendsUnasked if offset + bytes == size => {
