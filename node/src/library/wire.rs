@@ -4,7 +4,8 @@
 //! of what follows (u32 BE), and that:
 //! - control: an [`Ask`] or an [`Answer`] as CBOR;
 //! - chunk: the id of what it answers (u64 BE), then bytes of it, after [`Answer::Blob`] has said how many come;
-//! - block: a [`Block`], then bytes of the piece, as they lie on the disk.
+//! - block: a [`Block`], then bytes of the piece, as they lie on the disk;
+//! - zeros: a [`Block`], then how many bytes of the piece are zero (u32 BE), which are not sent.
 //!
 //! Ids are chosen by who asks, and grow. Requests for pieces are answered one after the other, and the pieces of
 //! each in order. Every frame is bounded.
@@ -27,6 +28,8 @@ pub const RANGES_MAX: usize = 4096;
 pub const OFFER_PEERS_MAX: usize = 64;
 /// Bytes of a block before those of the piece.
 pub const BLOCK_HEAD_BYTES: usize = 16;
+/// Bytes of a block of zeros.
+pub const ZEROS_BYTES: usize = BLOCK_HEAD_BYTES + 4;
 /// Bytes of a chunk before those of what it is a part of.
 pub const CHUNK_HEAD_BYTES: usize = 8;
 
@@ -56,6 +59,8 @@ pub enum Kind {
     Chunk,
     /// Bytes of a piece.
     Block,
+    /// How many bytes of a piece are zero.
+    Zeros,
 }
 
 /// How a frame begins.
@@ -162,6 +167,7 @@ impl Head {
             0 => (Kind::Control, 1, CONTROL_BYTES_MAX),
             1 => (Kind::Chunk, CHUNK_HEAD_BYTES as u32 + 1, (CHUNK_HEAD_BYTES + CHUNK_BYTES) as u32),
             2 => (Kind::Block, BLOCK_HEAD_BYTES as u32 + 1, BLOCK_HEAD_BYTES as u32 + BLOCK_BYTES),
+            3 => (Kind::Zeros, ZEROS_BYTES as u32, ZEROS_BYTES as u32),
             other => return Err(WireError::Kind(other)),
         };
         if bytes < least || bytes > most { Err(WireError::Length(bytes)) } else { Ok(Self { kind, bytes }) }
@@ -236,6 +242,28 @@ impl Block {
     /// Appends the beginning of a frame with so many bytes of a piece, at most [`BLOCK_BYTES`], which follow.
     pub fn put(&self, out: &mut Vec<u8>, bytes: u32) {
         put_head(out, Kind::Block, BLOCK_HEAD_BYTES + bytes as usize);
+        self.put_fields(out);
+    }
+
+    /// Appends a frame that stands for so many bytes of a piece that are zero, at most [`BLOCK_BYTES`].
+    pub fn put_zeros(&self, out: &mut Vec<u8>, bytes: u32) {
+        put_head(out, Kind::Zeros, ZEROS_BYTES);
+        self.put_fields(out);
+        out.extend_from_slice(&bytes.to_be_bytes());
+    }
+
+    /// Reads how many bytes are zero.
+    ///
+    /// # Errors
+    /// [`WireError::Length`].
+    pub const fn zeros(bytes: [u8; 4]) -> Result<u32, WireError> {
+        match u32::from_be_bytes(bytes) {
+            bytes @ 1..=BLOCK_BYTES => Ok(bytes),
+            bytes => Err(WireError::Length(bytes)),
+        }
+    }
+
+    fn put_fields(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.id.to_be_bytes());
         out.extend_from_slice(&self.piece.to_be_bytes());
         out.extend_from_slice(&self.offset.to_be_bytes());
@@ -336,6 +364,11 @@ mod tests {
         frame.extend_from_slice(b"abc");
         assert_eq!(head(&frame).kind, Kind::Block);
         assert_eq!(Block::decode(*frame[HEAD_BYTES..].first_chunk().expect("a head")), block);
+        let mut frame = Vec::new();
+        block.put_zeros(&mut frame, 9);
+        assert_eq!(head(&frame).kind, Kind::Zeros);
+        assert_eq!(Block::decode(*frame[HEAD_BYTES..].first_chunk().expect("a head")), block);
+        assert_eq!(Block::zeros(*frame.last_chunk().expect("a number")), Ok(9));
     }
 
     #[test]
@@ -348,7 +381,10 @@ mod tests {
             head[1..].copy_from_slice(&bytes.to_be_bytes());
             Head::decode(head)
         };
-        assert_eq!(head(3, 9), Err(WireError::Kind(3)));
+        assert_eq!(head(4, 9), Err(WireError::Kind(4)));
+        assert!(head(3, 20).is_ok() && head(3, 19).is_err() && head(3, 21).is_err());
+        let zeros = |bytes: u32| Block::zeros(bytes.to_be_bytes());
+        assert!(zeros(1).is_ok() && zeros(BLOCK_BYTES).is_ok() && zeros(0).is_err() && zeros(BLOCK_BYTES + 1).is_err());
         assert_eq!(head(0, CONTROL_BYTES_MAX + 1), Err(WireError::Length(CONTROL_BYTES_MAX + 1)));
         assert!(head(1, 128 * 1024 + 8).is_ok() && head(1, 128 * 1024 + 9).is_err() && head(1, 8).is_err());
         assert!(head(2, 128 * 1024 + 16).is_ok() && head(2, 128 * 1024 + 17).is_err() && head(2, 16).is_err());

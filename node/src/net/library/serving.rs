@@ -32,7 +32,7 @@ use crate::{
         manifest::{Manifest, PackageId},
         piece::Piece,
         serve::{BLOCK_BYTES, Output, Refused, Serve},
-        store::{Access, Store},
+        store::{Access, Store, is_zero},
         wire::{Answer, Ask, Block, HEAD_BYTES, Head, Kind, WireError},
     },
     net::fs_store::FsFile,
@@ -394,7 +394,10 @@ impl Shared {
                     _ => break,
                 }
             }
-            if read < bytes as usize {
+            if read == bytes as usize && is_zero(room) {
+                out.filled = start;
+                out.put(|head| Block { id: request, piece: piece.0, offset }.put_zeros(head, bytes));
+            } else if read < bytes as usize {
                 out.filled = start;
                 out.put(|head| Answer::Gone(request).put(head));
                 gone.insert(request);

@@ -469,8 +469,8 @@ async fn read(
         stream.read_exact(&mut head).await?;
         let head = Head::decode(head)?;
         activity.note();
-        let told = if head.kind == Frame::Block {
-            Some(read_block(&mut stream, head.bytes, table, &mut current, buffers).await?)
+        let told = if matches!(head.kind, Frame::Block | Frame::Zeros) {
+            Some(read_block(&mut stream, head, table, &mut current, buffers).await?)
         } else {
             frame.resize(head.bytes as usize, 0);
             stream.read_exact(&mut frame).await?;
@@ -489,7 +489,7 @@ async fn read(
 /// Reads bytes of a piece to where they belong. Pieces come in order, so there is one at a time.
 async fn read_block(
     stream: &mut (impl AsyncRead + Unpin),
-    length: u32,
+    Head { kind, bytes }: Head,
     table: &Mutex<Table>,
     current: &mut Piecemeal,
     buffers: &Buffers,
@@ -497,7 +497,12 @@ async fn read_block(
     let mut head = [0; BLOCK_HEAD_BYTES];
     stream.read_exact(&mut head).await?;
     let Block { id, piece, offset } = Block::decode(head);
-    let bytes = length - BLOCK_HEAD_BYTES as u32;
+    let mut bytes = bytes - BLOCK_HEAD_BYTES as u32;
+    if kind == Frame::Zeros {
+        let mut zeros = [0; 4];
+        stream.read_exact(&mut zeros).await?;
+        bytes = Block::zeros(zeros)?;
+    }
     let asked = lock(table).requests.get(&id).map(|(_, request, attached, _)| (*request, attached.clone()));
     let (request, attached) = asked.ok_or(WireError::Unasked("bytes that were not asked for"))?;
     let at = attached.manifest.locate(Piece(piece)).ok_or(WireError::Unasked("a piece that does not exist"))?;
@@ -511,7 +516,12 @@ async fn read_block(
         return Err(WireError::Unasked("bytes of a piece out of order").into());
     }
     let room = current.bytes.get_mut(start..start + bytes as usize);
-    stream.read_exact(room.ok_or(WireError::Unasked("more bytes than a piece has"))?).await?;
+    let room = room.ok_or(WireError::Unasked("more bytes than a piece has"))?;
+    if kind == Frame::Zeros {
+        room.fill(0);
+    } else {
+        stream.read_exact(room).await?;
+    }
     current.filled += bytes as usize;
     let whole = (current.filled == at.bytes as usize).then(|| std::mem::take(current).bytes);
     Ok((attached, FromSource::Block { request, piece: Piece(piece), bytes, whole }))
