@@ -2,7 +2,7 @@
 //!
 //! libp2p polls each connection in a task of its own. Left at that, whatever is sent wakes that task, and whatever
 //! comes wakes it before the task that reads: two more tasks a hop, with all of libp2p's bookkeeping each time. So a
-//! stream that is written or read drives its connection itself, unless somebody is at it already, and
+//! stream that is written or read drives its connection itself, and
 //! the socket wakes a stream that reads [`driving`] in place of the connection's task.
 
 use std::{
@@ -166,10 +166,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Driven<C> {
     /// Drives the connection on behalf of a stream that does something, before if nothing can be done
     /// otherwise, and after if something was.
     pub(super) fn drive<T>(&self, sends: bool, mut act: impl FnMut() -> Poll<T>) -> Poll<T> {
-        let Ok(mut state) = self.state.try_lock() else {
-            // Whoever is at it finds what is done here, or is woken by it.
-            return act();
-        };
+        // Not only if it is free: whoever is at it may have looked already at what this task was woken for.
+        let mut state = self.lock();
         self.whistle.hush();
         let mut result = act();
         if result.is_pending() || sends {

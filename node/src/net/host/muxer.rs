@@ -254,8 +254,8 @@ mod tests {
         ((a, Driving(stream)), (b, Driving(came)))
     }
 
-    /// Sends much while as much comes.
-    async fn exchange(stream: Driving) -> Driving {
+    /// Sends much while as much comes, says so, and reads on: what was sent need not have left yet.
+    async fn exchange(stream: Driving, done: tokio::sync::oneshot::Sender<()>) {
         let (mut reading, mut writing) = stream.split();
         let send = async {
             writing.write_all(&vec![7; BYTES]).await.expect("written");
@@ -269,20 +269,20 @@ mod tests {
             }
         };
         futures::join!(send, receive);
-        reading.reunite(writing).expect("they belong together")
+        done.send(()).expect("it is waited for");
+        let _ = reading.read(&mut [0]).await;
     }
 
     /// Nobody polls the connections themselves.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn streams_drive_their_connection_alone() {
         let ((a, stream), (b, came)) = linked().await;
-        let both = [tokio::spawn(exchange(stream)), tokio::spawn(exchange(came))];
-        let done = async {
-            for end in both {
-                end.await.expect("exchanged");
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), done).await.expect("every byte comes");
+        let ((one, other), (first, second)) = (tokio::sync::oneshot::channel(), tokio::sync::oneshot::channel());
+        let ends = [tokio::spawn(exchange(stream, one)), tokio::spawn(exchange(came, first))];
+        let done = futures::future::join(other, second);
+        let (one, other) = tokio::time::timeout(Duration::from_secs(60), done).await.expect("every byte comes");
+        one.and(other).expect("both end well");
+        ends.iter().for_each(tokio::task::JoinHandle::abort);
         drop((a, b));
     }
 

@@ -102,16 +102,17 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Substream<C> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let Self { inner, end, reader, driven, drives } = &mut *self;
         end.reader.register(cx.waker());
+        // Before the connection is driven: what comes after that must wake this task already.
+        if is_driving() {
+            *drives = true;
+            driven.whistle.set_driver(cx.waker());
+        }
         // What driving finds for this stream is read at once.
         end.reader.hush();
         let mut result =
             driven.drive(false, || Pin::new(&mut *inner).poll_read(&mut Context::from_waker(reader), buffer));
         if end.reader.unhush() && result.is_pending() {
             result = Pin::new(&mut *inner).poll_read(&mut Context::from_waker(reader), buffer);
-        }
-        if result.is_pending() && is_driving() {
-            *drives = true;
-            driven.whistle.set_driver(cx.waker());
         }
         end.or_closed(result)
     }
