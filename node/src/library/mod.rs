@@ -16,6 +16,7 @@ pub mod catalog;
 pub mod download;
 pub mod journal;
 pub mod manifest;
+pub mod pace;
 pub mod path;
 pub mod piece;
 pub mod push;

@@ -23,12 +23,13 @@ use tokio::{
 use super::{
     activity::Activity,
     feeder::{Feeder, Fill},
+    library::pace::SharedPace,
     line::{Line, SharedTrack},
     writing::{WriteError, unless_stalled},
 };
 use crate::mesh::offload::Volume;
 use crate::relay::{
-    Decoder, Feed, Frame, FrameError, Opening, OpeningFrom, Pull, Track, TrackConfig,
+    Decoder, Feed, Frame, FrameError, Mode, Opening, OpeningFrom, Pull, Track, TrackConfig,
     feed::{self, NotAnAck},
     frame::HEADER_BYTES,
     opening::{OPENING_BYTES_MAX, OpeningError},
@@ -135,11 +136,13 @@ pub(crate) async fn feed(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     activity: Arc<Activity>,
     sent: Arc<Sent>,
+    pace: SharedPace,
 ) -> DataError {
     let Child { feed, mut reader } = child;
     let line = Arc::clone(&reader.line);
     let (from_child, to_child) = stream.split();
-    let feeder = Arc::new(Feeder::new(feed, to_child, sent));
+    let pace = (line.lock().mode() == Mode::Live).then_some(pace);
+    let feeder = Arc::new(Feeder::new(feed, to_child, sent, pace));
     let _offered = line.offer_to(feeder.clone());
     let writing = write_frames(&line, &feeder);
     let reading = read_acks(&line, reader.name, from_child, &activity);

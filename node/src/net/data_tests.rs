@@ -35,7 +35,7 @@ async fn fed(end: impl FnOnce(oneshot::Sender<()>, &tokio::task::JoinHandle<Data
         tokio::spawn(pull(shared, config, (1, EPOCH), down.compat(), Arc::clone(&activity), left, Told(Some(told))));
     let opening = read_opening(&mut up, true).await.expect("is said");
     let child = Child::new(Arc::clone(&line), opening.from);
-    let feeding = tokio::spawn(feed(child, up, activity, Arc::default()));
+    let feeding = tokio::spawn(feed(child, up, activity, Arc::default(), SharedPace::new(Instant::now())));
     opened.await.expect("the stream works");
     loop {
         let times = line.acks.times();

@@ -19,6 +19,7 @@ use futures::AsyncWrite;
 use super::{
     bell::Bell,
     data::Sent,
+    library::pace::SharedPace,
     line::Line,
     writing::{BATCH_BYTES, WriteError},
 };
@@ -69,6 +70,8 @@ struct Sending<S> {
     /// How many bytes it was then.
     filled_bytes: usize,
     sent: Arc<Sent>,
+    /// Told how long each batch of a live track takes to be on its way.
+    pace: Option<SharedPace>,
 }
 
 impl<S> fmt::Debug for Feeder<S> {
@@ -78,10 +81,10 @@ impl<S> fmt::Debug for Feeder<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Feeder<S> {
-    pub(super) fn new(feed: Feed, stream: S, sent: Arc<Sent>) -> Self {
+    pub(super) fn new(feed: Feed, stream: S, sent: Arc<Sent>, pace: Option<SharedPace>) -> Self {
         let (batch, parts) = (Batch::default(), VecDeque::new());
         let sending =
-            Sending { feed, stream, batch, parts, flushed: true, filled: Instant::now(), filled_bytes: 0, sent };
+            Sending { feed, stream, batch, parts, flushed: true, filled: Instant::now(), filled_bytes: 0, sent, pace };
         Self { sending: Mutex::new(sending), bell: Bell::default() }
     }
 
@@ -172,6 +175,9 @@ impl<S: AsyncWrite + Unpin> Sending<S> {
         } else if !self.flushed {
             ready!(Pin::new(&mut self.stream).poll_flush(cx)).map_err(WriteError::Io)?;
             self.flushed = true;
+            if let Some(pace) = &self.pace {
+                pace.note_live(self.filled.elapsed());
+            }
         }
         Poll::Ready(Ok(self.is_idle()))
     }

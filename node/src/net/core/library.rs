@@ -11,7 +11,10 @@ use banyan_gossip::PeerId;
 use super::Core;
 use crate::net::{
     host::Stream,
-    library::port::{Asking, Door, LibraryRequest, LinkInfo, LinkReply, PeerRow, Rows},
+    library::{
+        pace::SharedPace,
+        port::{Asking, Door, LibraryRequest, LinkInfo, LinkReply, PeerRow, Rows},
+    },
 };
 
 /// The links that the library holds.
@@ -26,6 +29,11 @@ pub(super) struct LibraryLinks {
 impl LibraryLinks {
     pub(super) const fn new(door: Option<Door>) -> Self {
         Self { door, held: BTreeSet::new(), waiting: BTreeMap::new() }
+    }
+
+    /// What live tracks say to the library.
+    pub(super) fn pace(&self) -> SharedPace {
+        self.door.as_ref().map_or_else(|| SharedPace::new(Instant::now()), Door::pace)
     }
 
     pub(super) async fn stop(&mut self) {

@@ -314,6 +314,7 @@ impl Core {
     pub(super) fn serve(&mut self, track: TrackName, child: PeerId, ticket: u64) {
         let activity = self.links.get(&child).map(|link| Arc::clone(&link.activity)).unwrap_or_default();
         let tasks = self.tasks.clone();
+        let pace = self.library.pace();
         let local = self.local_track(&track);
         let waiting = local.waiting.remove(&(child, ticket));
         let line = local.shared.line();
@@ -331,7 +332,7 @@ impl Core {
         let fed = Child::new(Arc::clone(&line), from);
         let reader = fed.reader();
         let task = tokio::spawn(async move {
-            let reason = data::feed(fed, stream, activity, sent).await.to_string();
+            let reason = data::feed(fed, stream, activity, sent, pace).await.to_string();
             let _ = tasks.send(FromTask::FeedEnded { track, peer: child, ticket, reason }).await;
         });
         local.feeds.insert((child, ticket), Feeding { task: task.abort_handle(), line, reader });

@@ -36,8 +36,8 @@ pub(super) type DialId = u64;
 pub(super) enum Purpose {
     /// A link: the dialer opens the control stream.
     Link { dial: u64, peer: Option<PeerId>, addresses: Vec<Multiaddr> },
-    /// A connection for data streams.
-    Data { peer: PeerId },
+    /// A connection for bulk streams, by [`Bulk::carrier`](super::handler::Bulk::carrier).
+    Data { peer: PeerId, carrier: usize },
 }
 
 /// A dial under way.
@@ -64,7 +64,7 @@ impl Dial {
     pub(super) fn peer(&self) -> Option<PeerId> {
         match &self.purpose {
             Purpose::Link { peer, .. } => *peer,
-            Purpose::Data { peer } => Some(*peer),
+            Purpose::Data { peer, .. } => Some(*peer),
         }
     }
 

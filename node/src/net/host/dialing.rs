@@ -105,9 +105,9 @@ impl Driver {
                 tracing::debug!(?peer, ?addresses, "no link: {reason}");
                 self.outbox.push_back(HostEvent::DialFailed { dial, peer, addresses, reason });
             }
-            Purpose::Data { peer } => {
+            Purpose::Data { peer, carrier } => {
                 let link = self.link_of(&peer);
-                for reply in self.data.failed(Instant::now(), peer, link, &reason) {
+                for reply in self.data[carrier].failed(Instant::now(), peer, link, &reason) {
                     if let Some(link) = link {
                         self.open_on(peer, link, reply);
                     }
@@ -118,14 +118,15 @@ impl Driver {
 
     pub(super) fn open_data(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, reply: Reply) {
         let link = self.link_of(&peer);
-        match self.data.request(Instant::now(), peer, !addresses.is_empty(), link, reply) {
+        let carrier = reply.bulk.carrier();
+        match self.data[carrier].request(Instant::now(), peer, !addresses.is_empty(), link, reply) {
             Decision::Open(connection, reply) => self.open_on(peer, connection, reply),
             Decision::Done => {}
-            Decision::Dial => match self.dials.start(Purpose::Data { peer }) {
+            Decision::Dial => match self.dials.start(Purpose::Data { peer, carrier }) {
                 Some(id) => self.resolve(id, addresses),
                 None => {
                     let failure = DialFailure::Denied("too many dials are under way".into());
-                    for reply in self.data.failed(Instant::now(), peer, link, &failure) {
+                    for reply in self.data[carrier].failed(Instant::now(), peer, link, &failure) {
                         if let Some(link) = link {
                             self.open_on(peer, link, reply);
                         }
@@ -141,8 +142,9 @@ impl Driver {
 
     pub(super) fn on_data_overdue(&mut self) {
         let links = &self.links;
-        let overdue = self.data.overdue(Instant::now(), |peer| newest_link(links, peer));
-        for (peer, link, replies) in overdue {
+        let now = Instant::now();
+        let overdue = self.data.iter_mut().flat_map(|data| data.overdue(now, |peer| newest_link(links, peer)));
+        for (peer, link, replies) in overdue.collect::<Vec<_>>() {
             for reply in replies {
                 self.open_on(peer, link, reply);
             }

@@ -31,6 +31,19 @@ pub(super) enum Bulk {
     Library,
 }
 
+impl Bulk {
+    /// Which connection carries it: what is large and in no hurry has one of its own.
+    pub(super) const fn carrier(self) -> usize {
+        match self {
+            Self::Data | Self::Streams => 0,
+            Self::Library => 1,
+        }
+    }
+
+    /// As many connections carry bulk to a peer at most.
+    pub(super) const CARRIERS: usize = 2;
+}
+
 /// Answers a request for a bulk stream.
 #[derive(Debug)]
 pub(super) struct Reply {

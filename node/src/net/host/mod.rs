@@ -91,7 +91,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections_per_peer: 4, connections: 1000, pending_incoming: 128, data_streams: 64 }
+        Self { connections_per_peer: 8, connections: 1000, pending_incoming: 128, data_streams: 64 }
     }
 }
 

@@ -62,7 +62,8 @@ pub(super) struct Driver {
     pub(super) dials: Dials,
     pub(super) lookups: JoinSet<(DialId, Vec<Multiaddr>, Option<String>)>,
     pub(super) own: OwnAddresses,
-    pub(super) data: DataConnections,
+    /// By [`Bulk::carrier`].
+    pub(super) data: [DataConnections; Bulk::CARRIERS],
     /// Connections with a control stream.
     pub(super) links: BTreeMap<ConnectionId, PeerId>,
     /// Connections without one that carry bulk streams.
@@ -120,7 +121,7 @@ impl Driver {
             dials: Dials::default(),
             lookups: JoinSet::new(),
             own: OwnAddresses::default(),
-            data: DataConnections::default(),
+            data: Default::default(),
             links: BTreeMap::new(),
             carriers: BTreeMap::new(),
             remotes: BTreeMap::new(),
@@ -144,7 +145,7 @@ impl Driver {
         let events = self.events.clone();
         let done = loop {
             let room = self.outbox.len() < OUTBOX_MAX;
-            let deadline = self.data.deadline();
+            let deadline = self.data.iter().filter_map(DataConnections::deadline).min();
             tokio::select! {
                 permit = events.reserve(), if !self.outbox.is_empty() => match permit {
                     Ok(permit) => permit.send(self.outbox.pop_front().expect("not empty: checked above")),
@@ -309,12 +310,12 @@ impl Driver {
         self.remotes.insert(connection, resolve::bare(endpoint.get_remote_address()));
         let Some((id, dial)) = self.dials.waiting_for(connection) else { return };
         // A link's dial waits on for its control stream.
-        if let Purpose::Data { peer: wanted } = dial.purpose {
+        if let Purpose::Data { peer: wanted, carrier } = dial.purpose {
             debug_assert_eq!(ids::from_libp2p(peer), Some(wanted), "the swarm checks the peer of a dial");
             self.dials.detach(connection);
             self.dials.finish(id);
             self.carriers.insert(connection, wanted);
-            for reply in self.data.connected(Instant::now(), wanted, connection) {
+            for reply in self.data[carrier].connected(Instant::now(), wanted, connection) {
                 self.open_on(wanted, connection, reply);
             }
         }
@@ -361,7 +362,7 @@ impl Driver {
     fn on_closed(&mut self, peer: &Libp2pId, connection: ConnectionId, cause: Option<String>) {
         self.remotes.remove(&connection);
         let Some(peer) = ids::from_libp2p(peer) else { return };
-        self.data.closed(Instant::now(), peer, connection);
+        self.data.iter_mut().for_each(|data| data.closed(Instant::now(), peer, connection));
         self.carriers.remove(&connection);
         if self.links.remove(&connection).is_some() {
             self.outbox.push_back(HostEvent::LinkClosed { peer, connection });
@@ -376,7 +377,7 @@ impl Driver {
     /// Bulk serves a link. What a broken network leaves of these connections swallows new streams for as long
     /// as TCP waits between its tries, well after the peer is back.
     fn close_carriers(&mut self, peer: PeerId) {
-        self.data.forget(&peer);
+        self.data.iter_mut().for_each(|data| data.forget(&peer));
         for (connection, _) in self.carriers.iter().filter(|(_, other)| **other == peer) {
             self.swarm.close_connection(*connection);
         }

@@ -44,6 +44,10 @@ pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// host that comes back is noticed by the next dial.
 const DIAL_TIMEOUT: Duration = Duration::from_millis(2_500);
 
+/// Bytes of a TCP connection that wait in the system before they are sent first: a frame.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT_BYTES: u32 = 128 * 1024;
+
 /// QUIC: silence after which a connection is dead. Longer than the scheduling gaps of a busy machine
 /// (measured: 0.4 s); what must be noticed sooner, the control stream's heartbeats notice.
 const QUIC_IDLE_MS: u32 = 1_000;
@@ -92,7 +96,10 @@ pub(super) fn authenticated(identity: &Keypair) -> Result<Boxed<Output>, HostErr
     let tls = Tls::new(identity).map_err(|error| HostError::Transport(error.to_string()))?;
     let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
         .map_err(Carrier)
-        .map(|socket, _| Intake::new(socket))
+        .map(|socket, _| {
+            hold_back(&socket.0);
+            Intake::new(socket)
+        })
         .upgrade(Version::V1)
         .authenticate(tls)
         .multiplex(Yamux)
@@ -118,6 +125,17 @@ pub(super) fn authenticated(identity: &Keypair) -> Result<Boxed<Output>, HostErr
         Either::Left(output) | Either::Right(output) => output,
     });
     Ok(either.boxed())
+}
+
+/// Lets no more bytes wait in the system than [`UNSENT_BYTES`]: there they would be ahead of whatever matters more, and
+/// nobody here would see that they wait.
+fn hold_back(socket: &tokio::net::TcpStream) {
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    if let Err(error) = socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES) {
+        tracing::debug!(%error, "more bytes than usual may wait in the system");
+    }
+    #[cfg(not(any(target_os = "android", target_os = "linux")))]
+    let _ = socket;
 }
 
 /// See the module.

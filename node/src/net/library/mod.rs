@@ -13,6 +13,7 @@ mod follows;
 mod held;
 mod jobs;
 mod operations;
+pub(crate) mod pace;
 pub(crate) mod port;
 mod push;
 mod pushed;
@@ -29,6 +30,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use banyan_gossip::PeerId;
@@ -55,6 +57,7 @@ use buffers::Buffers;
 use held::{Held, Partial};
 pub(crate) use jobs::Kind;
 use jobs::{Job, Jobs};
+use pace::SharedPace;
 use port::{Door, Port};
 use root::Root;
 use serving::Serving;
@@ -77,6 +80,7 @@ struct Shared {
     sources: Sources,
     serving: Serving,
     buffers: Buffers,
+    pace: SharedPace,
     /// The own catalog has changed.
     offer: Notify,
     /// A folder was shared: catalogs of others are followed.
@@ -164,7 +168,8 @@ impl Library {
         };
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (asking, mut asked) = mpsc::channel(ASKING_MAX);
-        let door = Door::new(asking, stop.clone(), tasks.clone());
+        let pace = SharedPace::new(Instant::now());
+        let door = Door::new(asking, stop.clone(), tasks.clone(), pace.clone());
         let shared = Arc::new(Shared {
             me,
             port,
@@ -177,6 +182,7 @@ impl Library {
             sources: Sources::default(),
             serving: Serving::default(),
             buffers: Buffers::default(),
+            pace,
             offer: Notify::new(),
             used: AtomicBool::new(false),
         });

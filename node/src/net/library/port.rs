@@ -9,6 +9,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::pace::SharedPace;
 use crate::{
     net::{
         activity::Activity,
@@ -78,11 +79,22 @@ pub(crate) struct Door {
     asking: mpsc::Sender<Asking>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    pace: SharedPace,
 }
 
 impl Door {
-    pub(super) const fn new(asking: mpsc::Sender<Asking>, stop: CancellationToken, tasks: TaskTracker) -> Self {
-        Self { asking, stop, tasks }
+    pub(super) const fn new(
+        asking: mpsc::Sender<Asking>,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+        pace: SharedPace,
+    ) -> Self {
+        Self { asking, stop, tasks, pace }
+    }
+
+    /// What live tracks say to it.
+    pub(crate) fn pace(&self) -> SharedPace {
+        self.pace.clone()
     }
 
     /// A peer has opened a stream. Too many at a time are dropped, and come again.

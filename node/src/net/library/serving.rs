@@ -421,6 +421,9 @@ impl Shared {
                 else => return Ok(()),
             };
             let begun = Instant::now();
+            if let Some(bytes) = bytes {
+                self.pace.wait(bytes).await;
+            }
             let mut rest = &out.bytes[..out.filled];
             while !rest.is_empty() {
                 match timeout(STALL_TIMEOUT, stream.write(rest)).await.map_err(|_| AskerError::Stuck)?? {
