@@ -10,7 +10,9 @@
 #           comes twice
 # push      from one node with an uplink of 80 Mbit/s to 20: the last has all within 1.5 times of what one copy takes at
 #           that rate, and the source sends at most 1.7 times the size
-#
+# live      a live track and three downloads leave one node: the track's objects take at most 50 ms more than alone at
+#           the 99th percentile, and none is missing
+# shapes    10,000 files of 16 KiB; 20 GiB of which a few pieces are no hole, a name of 255 bytes and an empty file
 # full      a disk that is full in the middle: the job says so, and goes on with what it has when there is room
 #
 # Without a scenario all of them, and a table. Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN), iproute2, curl and jq, and
@@ -21,7 +23,7 @@ set -euo pipefail
 banyan=$(realpath "${1:-target/release/banyan}")
 shift || true
 scenarios=("${@:-}")
-[[ -n ${scenarios[0]} ]] || scenarios=(rates killed slow push full)
+[[ -n ${scenarios[0]} ]] || scenarios=(rates killed slow push live shapes full)
 tag=bnl$$
 work=$(mktemp -d "${FOLDER:-/dev/shm}/banyan-library.XXXXXX")
 bridge=$tag-lan
@@ -90,10 +92,10 @@ package() { # host MiB
     printf 'name=set\nversion=1\n' >"$work/h$1/set/version.ini"
 }
 
-sources_of() { api "$1" '' | jq '[.data.titles[] | select(.name == "set") | .versions[0].peers | length][0] // 0'; }
-sees() { [[ $(sources_of "$1" 2>/dev/null) == "$2" ]]; }
+sources_of() { api "$1" '' | jq --arg name "$2" '[.data.titles[] | select(.name == $name) | .versions[0].peers | length][0] // 0'; }
+sees() { [[ $(sources_of "$1" "${3:-set}" 2>/dev/null) == "$2" ]]; }
 job() { api "$1" "/jobs/1" | jq -c .data; }
-get() { api "$1" /get -d '{"package":"set"}' >/dev/null; }
+get() { api "$1" /get -d "{\"package\":\"${2:-set}\"}" >/dev/null; }
 
 # Writes the time and the bytes that came to a host 50 times a second, with those of its job that are stored and its state
 # as they were last asked, until it is over. Ahead of what it measures, for the machine may be busy.
@@ -179,31 +181,43 @@ run_slow() {
 takers_known() { [[ $(api 1 '' | jq '[.data.titles[] | select(.name | startswith("own")) | .peers] | add') == "$1" ]]; }
 has_set() { [[ $(api 1 '' | jq '[.data.titles[] | select(.name == "set") | .versions[0].here][0]') == '"complete"' ]]; }
 push_over() { [[ $(job 1 | jq -r .state) != running ]]; }
-sent() { inside 1 cat /sys/class/net/eth0/statistics/tx_bytes; }
+newest() { api "$1" /jobs | jq -c '.data.jobs[0]'; }
+newest_over() { [[ $(newest "$1" | jq -r .state) != @(running|waiting) ]]; }
+sent() { inside "${1:-1}" cat /sys/class/net/eth0/statistics/tx_bytes; }
 
-run_push() {
-    local mib=${MIB:-128} mbit=${MBIT:-80} nodes=20 host before took copy factor
-    build "${mbit}mbit" $(for ((host = 0; host < nodes; host++)); do echo -; done)
-    package 1 "$mib"
-    for ((host = 1; host <= nodes + 1; host++)); do
+# A node with an uplink that pushes, and so many that take it, each with a package of its own by which it is known.
+pushing() { # Mbit/s MiB nodes
+    local host
+    build "$1mbit" $(for ((host = 0; host < $3; host++)); do echo -; done)
+    package 1 "$2"
+    for ((host = 1; host <= $3 + 1; host++)); do
         if ((host > 1)); then
             mkdir -p "$work/h$host/own"
             printf 'name=own\nversion=%d\n' "$host" >"$work/h$host/own/version.ini"
         fi
         start_node "$host"
     done
-    wait_for 90 "everybody to be known" takers_known "$nodes"
+    wait_for 90 "everybody to be known" takers_known "$3"
     wait_for 60 "the package to be read" has_set
-    before=$(sent)
     api 1 /push -d '{"package":"set","to":"all"}' >/dev/null
     wait_for 300 "the push to end" push_over
     [[ $(job 1 | jq -r .state) == done ]] || { job 1 | jq . >&2; fail "the push failed"; }
+}
+
+run_push() {
+    local mib=${MIB:-128} mbit=${MBIT:-80} nodes=20 host took copy factor
+    pushing "$mbit" "$mib" "$nodes"
     took=$(job 1 | jq .took_s)
     copy=$(awk "BEGIN { printf \"%.1f\", $mib * 8.388608 / $mbit }")
-    factor=$(awk "BEGIN { printf \"%.2f\", ($(sent) - $before) / $mib / 1048576 }")
+    # With all that the source said before.
+    factor=$(awk "BEGIN { printf \"%.2f\", $(sent) / $mib / 1048576 }")
     verdict push "$mib MiB to $nodes in $(printf %.1f "$took") s, one copy takes $copy s" "at most 1.5 times as long" \
         "$(is "$took <= 1.5 * $copy")"
     verdict push "the source sent $factor times the size" "at most 1.7 times" "$(is "$factor <= 1.7")"
+    # What the targets kept of it, of one size, and what came to them twice from anybody, of all that came.
+    for ((host = 2; host <= nodes + 1; host++)); do job "$host"; done | jq -s -r '
+        "            kept from the source: \([.[].sources[] | select(.label == "h1") | .bytes] | add / '"$mib"' / 10485.76 | round / 100) times the size, " +
+        "came twice: \([.[].duplicate_bytes] | add / 10485.76 | round / 100) MiB"'
 }
 
 run_full() {
@@ -226,6 +240,83 @@ run_full() {
     cmp "$work/h1/set/data.bin" "$work/set.192" || fail "it is not what was sent"
     verdict full "$(api 1 /jobs/2 | jq -r '.data.sources | map(.bytes) | add / 1048576 | floor') MiB came after there was room" \
         "less than 192 MiB" "$(is "$(api 1 /jobs/2 | jq '.data.sources | map(.bytes) | add / 1048576') < 190")"
+}
+
+# Runs a live track from host 1 to host 2 for some seconds, and says how long its objects took, in milliseconds: the
+# median, the 99th percentile, the longest; and how many are missing.
+live_track() { # name objects-a-second size seconds
+    BANYAN_SOCKET=$work/h2.sock inside 2 "$banyan" bench subscribe "live/$1" --seconds "$4" --format json >"$work/live.$1" &
+    local subscriber=$!
+    BANYAN_SOCKET=$work/h1.sock inside 1 "$banyan" bench publish "live/$1" --mode live --rate "$2" --size "$3" \
+        --seconds "$(($4 + 2))" >/dev/null
+    wait "$subscriber" || true
+    jq -r '.data | "\(.latency_ms.p50) \(.latency_ms.p99) \(.latency_ms.max) \(.lost)"' "$work/live.$1"
+}
+
+run_live() {
+    local mbit=${MBIT:-100} host kind quiet busy before bulk
+    build "${mbit}mbit" - - -
+    package 1 "$((mbit * 4))"
+    for host in 1 2 3 4; do start_node "$host"; done
+    for host in 2 3 4; do wait_for 60 "the source to be known" sees "$host" 1; done
+    # Of the link a hundredth and a half.
+    for kind in "small 200 1KiB" "large $((mbit * 4)) 16KiB"; do
+        quiet=$(live_track "${kind%% *}-alone" ${kind#* } 6)
+        for host in 2 3 4; do get "$host"; done
+        before=$(sent)
+        busy=$(live_track $kind 6)
+        bulk=$(awk "BEGIN { printf \"%.0f\", ($(sent) - $before) * 8 / 1e6 / 8 }")
+        for host in 2 3 4; do
+            [[ $(api "$host" /jobs | jq -r '.data.jobs[0].state') == running ]] || fail "a package was there before the track ended"
+            api "$host" "/jobs/$(api "$host" /jobs | jq '.data.jobs[0].id')/cancel" -X POST >/dev/null
+        done
+        say "${kind%% *}: p50, p99, longest in ms, missing: $quiet; beside three downloads $busy, the link carries $bulk Mbit/s"
+        read -r _ quiet_p99 _ quiet_lost <<<"$quiet"
+        read -r busy_p50 busy_p99 _ busy_lost <<<"$busy"
+        verdict live "${kind%% *}: p99 alone $quiet_p99 ms, beside three downloads $busy_p99 ms" "at most 50 ms more" \
+            "$(is "$busy_p99 <= $quiet_p99 + 50")"
+        verdict live "${kind%% *}: objects missing alone $quiet_lost, beside three downloads $busy_lost" "none" \
+            "$(is "$busy_lost == 0")"
+    done
+}
+
+# Fetches a package to host 1 from host 2.
+shape() { # package what-it-is limit-on-what-was-sent-in-MiB limit-on-the-disk-in-MiB
+    local before mib disk took
+    wait_for 300 "$1 to be known" sees 1 1 "$1"
+    before=$(sent 2)
+    get 1 "$1"
+    wait_for 600 "$1 to be there" newest_over 1
+    [[ $(newest 1 | jq -r .state) == done ]] || { newest 1 | jq . >&2; fail "$1 did not come"; }
+    took=$(newest 1 | jq .took_s)
+    mib=$(awk "BEGIN { printf \"%.0f\", ($(sent 2) - $before) / 1048576 }")
+    disk=$(du -sm "$work/h1/$1" | cut -f1)
+    verdict shapes "$2: $(printf %.1f "$took") s, $mib MiB sent, $disk on disk" "$3 sent, $4 on disk" "$(is "$mib <= $3 && $disk <= $4")"
+}
+
+run_shapes() {
+    local long at
+    build - -
+    mkdir -p "$work/h2/many" "$work/h2/sparse"
+    head -c 163840000 /dev/urandom | split -b 16K -a 4 - "$work/h2/many/file"
+    printf 'name=many\nversion=1\n' >"$work/h2/many/version.ini"
+    truncate -s 20G "$work/h2/sparse/disk"
+    for at in 0 7 13 19; do
+        head -c 3M /dev/urandom | dd of="$work/h2/sparse/disk" bs=1M seek=$((at * 1024 + 500)) conv=notrunc status=none
+    done
+    long=$(printf 'n%.0s' {1..255})
+    echo long >"$work/h2/sparse/$long"
+    : >"$work/h2/sparse/empty"
+    printf 'name=sparse\nversion=1\n' >"$work/h2/sparse/version.ini"
+    for host in 1 2; do start_node "$host"; done
+    shape many "10,000 files of 16 KiB" 180 250
+    diff -r -x .banyan-package "$work/h1/many" "$work/h2/many" || fail "it is not what was sent"
+    shape sparse "20 GiB with 12 MiB of data" 40 20
+    [[ $(cat "$work/h1/sparse/$long") == long && -e $work/h1/sparse/empty && ! -s $work/h1/sparse/empty ]] || fail "a file is missing"
+    for at in 0 7 13 19; do
+        for host in 1 2; do dd if="$work/h$host/sparse/disk" bs=1M skip=$((at * 1024 + 499)) count=5 status=none | md5sum; done |
+            uniq -c | grep -q '^ *2 ' || fail "it is not what was sent"
+    done
 }
 
 for scenario in "${scenarios[@]}"; do
