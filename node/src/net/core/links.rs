@@ -202,8 +202,9 @@ impl Core {
         self.on_streams_link_up(peer);
         self.on_library_link_up(peer);
         self.on_probe_link_up(peer);
-        let row = self.mesh.table().row(&peer).map(|row| row.addresses.clone()).unwrap_or_default();
-        self.host.add_known(peer, row.iter().filter_map(|address| address.parse().ok()).collect());
+        if self.mesh.table().live_len() > self.mesh.config().gossip.table_rows_max / 2 {
+            self.host.add_known(peer, self.addresses_of(&peer));
+        }
     }
 
     // --- Messages ----------------------------------------------------------------------------

@@ -11,7 +11,9 @@
 //!
 //! Kademlia. Server mode; no periodic bootstrap, because one costs a connection to every peer of a
 //! small mesh. What is learnt about peers goes into the routing table in batches, because each
-//! insertion into a small table starts a bootstrap; a lookup inserts at once what has waited.
+//! insertion into a small table starts a bootstrap; a lookup inserts at once what has waited. Without
+//! a lookup it goes there only when somebody asks, or in a mesh that is larger than the gossiped tables: in
+//! a smaller one each node would dial dozens of others for nothing half a minute after its start.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -98,6 +100,8 @@ pub(super) struct Discovery {
     kad_protocol: StreamProtocol,
     learnt: BTreeMap<Libp2pId, BTreeSet<Multiaddr>>,
     learn_at: Instant,
+    /// The mesh is larger than the gossiped tables.
+    wide: bool,
     lookups: Vec<(kad::QueryId, [u8; 32])>,
 }
 
@@ -116,6 +120,7 @@ impl Discovery {
             kad_protocol,
             learnt: BTreeMap::new(),
             learn_at: now,
+            wide: false,
             lookups: Vec::new(),
         }
     }
@@ -159,7 +164,7 @@ impl Discovery {
 
     /// To be called about every second. Gives peers to be told.
     pub(super) fn on_tick(&mut self, now: Instant, swarm: &mut Swarm<Behaviour>) -> Vec<HostEvent> {
-        if now >= self.learn_at && !self.learnt.is_empty() {
+        if self.wide && now >= self.learn_at && !self.learnt.is_empty() {
             self.learn(now, swarm);
         }
         if !self.mdns_wanted {
@@ -230,6 +235,11 @@ impl Discovery {
         }
     }
 
+    /// Others will ask this node for whom they do not know by gossip.
+    pub(super) const fn widen(&mut self) {
+        self.wide = true;
+    }
+
     /// A peer of this mesh and where it can be dialled: for the routing table.
     pub(super) fn add_known(&mut self, peer: Libp2pId, addresses: Vec<Multiaddr>) {
         for address in addresses.iter().map(resolve::bare) {
@@ -275,6 +285,11 @@ impl Discovery {
                 {
                     tracing::debug!("a provider record is not kept: {error}");
                 }
+                Vec::new()
+            }
+            kad::Event::InboundRequest { request: kad::InboundRequest::GetProvider { .. } } => {
+                // Somebody does not know by gossip.
+                self.wide = true;
                 Vec::new()
             }
             kad::Event::OutboundQueryProgressed {

@@ -397,7 +397,8 @@ impl Host {
         self.commands.try_send(Command::FindProviders { key }).is_ok()
     }
 
-    /// Feeds Kademlia's routing table with a peer of this mesh. `false`: the command queue is full.
+    /// Feeds Kademlia's routing table with a peer of this mesh, and from then on with all that connect: for meshes in
+    /// which gossip does not tell everybody of everybody. `false`: the command queue is full.
     pub fn add_known(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> bool {
         self.commands.try_send(Command::AddKnown { peer, addresses }).is_ok()
     }

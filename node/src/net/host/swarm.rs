@@ -230,7 +230,10 @@ impl Driver {
             Command::Provide { key } => self.discovery.provide(now, &mut self.swarm, key),
             Command::StopProviding { key } => self.swarm.behaviour_mut().kad.stop_providing(&key.to_vec().into()),
             Command::FindProviders { key } => self.discovery.find_providers(now, &mut self.swarm, key),
-            Command::AddKnown { peer, addresses } => self.discovery.add_known(ids::to_libp2p(&peer), addresses),
+            Command::AddKnown { peer, addresses } => {
+                self.discovery.widen();
+                self.discovery.add_known(ids::to_libp2p(&peer), addresses);
+            }
         }
     }
 
