@@ -143,10 +143,17 @@ pub(crate) struct Parts {
 
 /// Messages from links that wait to be handled; beyond it their readers wait, and so do the peers.
 const INBOX_MESSAGES: usize = 1024;
-/// Messages handled before timers are looked at.
+/// Messages handled before timers and everybody else are looked at, and how long that may take.
 const BURST: usize = 256;
-/// How often tracks are looked after while there are any.
+/// See [`BURST`].
+const BURST_TIME: Duration = Duration::from_millis(5);
+/// Requests answered in one turn of the loop.
+const REQUESTS_MAX: usize = 16;
+/// How often tracks are looked after while anything happens on one of them, and while nothing does: an idle
+/// node is woken by little else.
 const TRACK_TICK: Duration = Duration::from_millis(50);
+/// See [`TRACK_TICK`].
+const QUIET_TICK: Duration = Duration::from_millis(200);
 /// How long after [`Mesh`] says it has left the links may take to write what is queued.
 const GOODBYE: Duration = Duration::from_millis(300);
 
@@ -262,6 +269,9 @@ pub(crate) async fn run(parts: Parts) {
                 for _ in 0..BURST {
                     let Ok(message) = from_links.try_recv() else { break };
                     core.on_link_message(message);
+                    if core.woke.elapsed() >= BURST_TIME {
+                        break;
+                    }
                 }
                 // However much peers talk, nobody else is kept waiting.
                 if let Ok(event) = host_events.try_recv() {
@@ -270,7 +280,8 @@ pub(crate) async fn run(parts: Parts) {
                 if let Ok(event) = from_tasks.try_recv() {
                     core.on_task(event);
                 }
-                if let Ok(request) = requests.try_recv() {
+                for _ in 0..REQUESTS_MAX {
+                    let Ok(request) = requests.try_recv() else { break };
                     core.on_request(request);
                 }
             }

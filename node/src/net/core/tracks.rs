@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Core, FromTask, TRACK_TICK};
+use super::{Core, FromTask, QUIET_TICK, TRACK_TICK};
 use crate::{
     mesh::{self, RequestError, inspect, offload::Volume},
     net::{
@@ -361,28 +361,31 @@ impl Core {
     /// publishers and subscribers have dropped.
     pub(super) fn tend_tracks(&mut self, now: Instant) {
         let names: Vec<TrackName> = self.tracks.keys().cloned().collect();
+        let mut quiet = true;
         for track in &names {
-            self.tend_track(now, track);
+            quiet &= self.tend_track(now, track);
         }
         self.tend_spares(now);
-        self.next_tick = (!self.tracks.is_empty()).then(|| now + TRACK_TICK);
+        self.next_tick = (!self.tracks.is_empty()).then(|| now + if quiet { QUIET_TICK } else { TRACK_TICK });
     }
 
-    fn tend_track(&mut self, now: Instant, track: &TrackName) {
+    /// Returns whether nothing happens on it: nothing has come or gone, and nobody is waited for.
+    fn tend_track(&mut self, now: Instant, track: &TrackName) -> bool {
         let Some(local) = self.tracks.get_mut(track) else {
-            return;
+            return true;
         };
         for ((child, _), feeding) in &local.feeds {
             let silence = self.mesh.links().link(child).and_then(|link| link.unanswered_for(now));
             feeding.tend(silence.is_some_and(|silence| silence >= self.track_config.hold));
         }
-        let mut finished = false;
+        let (mut finished, mut quiet) = (false, local.repair.is_none());
         if let Some(line) = local.shared.line() {
             let mut state = line.lock();
             finished = state.end().is_some();
             local.switch = state.take_switch().or(local.switch);
             let news = state.handle_timeout(now);
             let bounds = (line.epoch, state.ring().oldest(), state.ring().newest());
+            quiet &= local.told == bounds && state.acked() >= state.ring().newest();
             drop(state);
             if news {
                 line.announce(now);
@@ -409,6 +412,7 @@ impl Core {
             let known = local.shared.line().is_some();
             local.shared.set_origin_lost(lost && known && local.published.is_none() && !finished);
         }
+        quiet
     }
 
     fn report_forwarded(&mut self, now: Instant, track: &TrackName) {
