@@ -3,7 +3,10 @@
 //! `cargo run --release -p banyan-node --example crowd -- 200 /tmp/crowd.sock`, then in another terminal
 //! `banyan status --socket /tmp/crowd.sock`, `banyan tree demo/crowd --socket /tmp/crowd.sock`, … Ctrl-C ends it.
 
-use std::{env, time::Duration};
+use std::{
+    env,
+    time::{Duration, Instant},
+};
 
 use banyan_node::{
     Item, Node, PublishOptions, SubscribeOptions, TrackName,
@@ -35,6 +38,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             sleep(Duration::from_millis(200)).await;
         }
     });
+    let began = Instant::now();
     let mut nodes = Vec::with_capacity(count);
     for nth in 1..count {
         let node = builder(nth).bootstrap(&address).start().await?;
@@ -43,7 +47,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         nodes.push(node);
         sleep(Duration::from_millis(20)).await;
     }
-    println!("{count} nodes; one of them answers on {path}");
+    println!("{count} nodes, started within {:.1} s", began.elapsed().as_secs_f64());
+    let attached = async || first.tree(&track).await.map(|tree| tree.nodes.iter().filter(|node| node.attached).count());
+    while attached().await? < count {
+        sleep(Duration::from_millis(50)).await;
+    }
+    println!("all attached after {:.1} s; one of them answers on {path}", began.elapsed().as_secs_f64());
     server.await?;
     Ok(())
 }
