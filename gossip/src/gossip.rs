@@ -10,6 +10,7 @@ use crate::{
     Keys, PeerId, Presence,
     io::{Config, Event, Input, LocalPeer, Output},
     message::Message,
+    offences::Offences,
     op::{INCARNATION_MAX, Op, OpId, SignedOp},
     own_row::OwnRow,
     recent::Recent,
@@ -61,6 +62,7 @@ pub struct Gossip {
     passed_on: Recent,
     user_events: UserEvents,
     wanted: Wanted,
+    offences: Offences,
     outputs: VecDeque<Output>,
 }
 
@@ -105,6 +107,7 @@ impl Gossip {
             passed_on: Recent::default(),
             user_events: UserEvents::new(now, salt),
             wanted: Wanted::default(),
+            offences: Offences::default(),
             outputs: VecDeque::new(),
         }
     }

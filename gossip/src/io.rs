@@ -1,6 +1,6 @@
 //! What goes into gossip and what comes out, and its numbers.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::{MeshName, Message, PeerId, RowBody, SuspicionConfig, op::UserEvent};
 
@@ -152,6 +152,31 @@ pub enum Event {
         /// Who.
         peer: PeerId,
     },
+    /// It breaks the rules of gossip; told now and then while it lasts.
+    Misbehaved {
+        /// Who.
+        peer: PeerId,
+        /// Which rule.
+        offence: Offence,
+    },
+}
+
+/// What no honest node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Offence {
+    /// It sent an op that its author did not sign. Nobody passes on what could not be verified.
+    ForgedOp,
+    /// It publishes far more than its share; what is beyond it is dropped.
+    OpFlood,
+}
+
+impl fmt::Display for Offence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ForgedOp => "forged_op",
+            Self::OpFlood => "op_flood",
+        })
+    }
 }
 
 /// What became of an op.

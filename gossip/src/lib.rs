@@ -16,6 +16,7 @@ mod keys;
 pub mod message;
 mod mix;
 pub mod name;
+mod offences;
 pub mod op;
 mod own_row;
 mod recent;
@@ -26,7 +27,7 @@ pub mod table;
 
 pub use gossip::Gossip;
 pub use id::PeerId;
-pub use io::{Applied, Config, Event, Input, LocalPeer, Output, Reason};
+pub use io::{Applied, Config, Event, Input, LocalPeer, Offence, Output, Reason};
 pub use keys::{Ed25519Keys, Keys, Signed};
 pub use message::Message;
 pub use name::{Label, MeshName, TrackName};

@@ -115,6 +115,9 @@ impl Tree {
         }
         let silent = self.upstream.attempt.as_ref().is_some_and(|attempt| attempt.reason == MoveReason::ParentSilent)
             && self.upstream.parent.is_some();
+        if self.doubts() && self.upstream.parent.is_some() {
+            return self.begin_trial(now);
+        }
         let deadline = now + self.config.open_timeout;
         match self.opening_mut() {
             // Its silence may be that of a busy machine: it is heard again, or lost, within moments.
@@ -162,6 +165,7 @@ impl Tree {
         (self.upstream.lost, self.upstream.stuck, self.upstream.failures) = (None, None, 0);
         self.upstream.late.clear();
         self.summons = Summons::default();
+        self.begin_pause(now);
         self.on_moved(now, attempt.reason);
         self.event(Event::Attached {
             parent: peer,

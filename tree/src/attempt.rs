@@ -67,6 +67,10 @@ pub(crate) struct Opening {
     /// When its stream opened, if the former parent may still speak up: until then this one is on
     /// trial. Both feed this node, and whatever comes twice is dropped.
     pub(crate) trial: Option<Instant>,
+    /// The object that came next when the trial of one beside a parent that brings nothing began, and
+    /// whether this one has brought it.
+    pub(crate) known: u64,
+    pub(crate) brings: bool,
 }
 
 /// Most hints kept.
@@ -180,6 +184,13 @@ impl Tree {
         }
     }
 
+    pub(crate) fn opening(&self) -> Option<&Opening> {
+        match self.upstream.attempt.as_ref().map(|attempt| &attempt.phase) {
+            Some(Phase::Opening(opening)) => Some(opening),
+            _ => None,
+        }
+    }
+
     pub(crate) fn opening_mut(&mut self) -> Option<&mut Opening> {
         match self.upstream.attempt.as_mut().map(|attempt| &mut attempt.phase) {
             Some(Phase::Opening(opening)) => Some(opening),
@@ -263,9 +274,11 @@ impl Tree {
     }
 
     pub(crate) fn on_attempt_timeout(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let doubts = self.doubts();
         match self.upstream.attempt.as_mut() {
             Some(attempt) if attempt.phase.deadline() <= now => match attempt.phase {
                 Phase::Waiting { .. } => self.look(now, cx),
+                Phase::Opening(ref opening) if opening.trial.is_some() && doubts => self.judge_parent(now, cx),
                 // The silent parent was neither heard nor lost: the other one feeds this node.
                 Phase::Opening(ref opening) if opening.trial.is_some() => self.adopt_parent(now, cx),
                 _ => self.fail_target(now, cx),

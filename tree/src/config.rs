@@ -77,6 +77,9 @@ pub struct Config {
     pub summon_backoff: (Duration, Duration),
     /// How long a volunteer stays that nobody needs.
     pub volunteer_patience: Duration,
+    /// Whether a parent that brings nothing is doubted, and somebody else tried beside it. Off by default: trees without
+    /// objects have nothing to doubt.
+    pub doubts: bool,
 }
 
 impl Default for Config {
@@ -106,6 +109,7 @@ impl Default for Config {
             stalled_patience: Duration::from_secs(20),
             summon_backoff: (Duration::from_millis(400), Duration::from_secs(10)),
             volunteer_patience: Duration::from_secs(30),
+            doubts: false,
         }
     }
 }

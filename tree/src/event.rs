@@ -75,6 +75,8 @@ pub enum MoveReason {
     Shed,
     /// The track was published anew.
     OriginChanged,
+    /// The parent brought nothing, and is given up if another brings something meanwhile.
+    Withheld,
     /// Its fragment found no parent for long.
     Stalled,
     /// It saw itself in its own root path.
@@ -93,6 +95,7 @@ impl fmt::Display for MoveReason {
             Self::MovedUp => "moved_up",
             Self::Shed => "shed",
             Self::OriginChanged => "origin_changed",
+            Self::Withheld => "withheld",
             Self::Stalled => "stalled",
             Self::Loop => "loop",
             Self::TooDeep => "too_deep",
@@ -107,6 +110,9 @@ pub enum DetachReason {
     LinkDown,
     /// The parent was silent for too long.
     Silent,
+    /// The parent kept to itself what another brought. Only the child says so, and not to the parent.
+    #[serde(skip)]
+    Withheld,
     /// The data stream broke or was refused.
     StreamClosed,
     /// The child has another parent.
@@ -134,6 +140,7 @@ impl fmt::Display for DetachReason {
         f.write_str(match self {
             Self::LinkDown => "link_down",
             Self::Silent => "silent",
+            Self::Withheld => "withheld",
             Self::StreamClosed => "stream_closed",
             Self::Moved => "moved",
             Self::Cancelled => "cancelled",

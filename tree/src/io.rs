@@ -59,6 +59,14 @@ pub enum Input {
         /// The id that comes next; 0 while nothing was ever received.
         next: u64,
     },
+    /// The data stream from a parent has brought objects up to `next`. Matters while a parent is [on
+    /// trial](crate::Tree::on_trial); at most 20 a second.
+    Brought {
+        /// The ticket of the stream.
+        ticket: u64,
+        /// The id after the newest object that came in it.
+        next: u64,
+    },
     /// A message came.
     Message {
         /// The peer at the other end of the link.

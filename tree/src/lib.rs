@@ -25,6 +25,10 @@
 //! to relay it ([`Message::Summon`]). Such a *volunteer* takes part like any other ([`Input::Volunteer`]),
 //! and leaves when nobody has needed it for a while.
 //!
+//! # What keeps a parent from keeping things to itself
+//! When nothing has come for longer than usual, somebody else is opened beside the parent. What that one brings and the
+//! parent does not ([`Input::Brought`]), the parent has withheld: it is given up and named.
+//!
 //! # What keeps the load within bounds
 //! Children and reservations of all tracks draw from one [`SlotPool`] a node; a slot is reserved
 //! when a child is accepted and committed when its data stream opens.
@@ -50,6 +54,7 @@ mod source;
 mod upstream;
 mod view;
 mod volunteer;
+mod withheld;
 
 pub use config::{Config, LinkSettings};
 pub use event::{DetachReason, Event, MoveReason, State, StuckReason};

@@ -10,7 +10,7 @@ use banyan_gossip::{PeerId, TrackEntry, TrackName};
 use crate::{
     Config, Context, DetachReason, Event, Input, Message, MoveReason, Output, Source, State, StuckReason,
     admission::Join, backup::Backups, children::Child, explain::Recent, message::PATH_MAX, moves::Moves,
-    source::OriginAge, upstream::Upstream, volunteer::Summons,
+    source::OriginAge, upstream::Upstream, volunteer::Summons, withheld::Pauses,
 };
 
 /// The part of this node in the tree of one track.
@@ -32,6 +32,7 @@ pub struct Tree {
     pub(crate) children: BTreeMap<PeerId, Child>,
     pub(crate) backups: Backups,
     pub(crate) moves: Moves,
+    pub(crate) pauses: Pauses,
     pub(crate) summons: Summons,
     /// Whether this node is a member for others' sake alone.
     pub(crate) volunteer: bool,
@@ -87,6 +88,7 @@ impl Tree {
             children: BTreeMap::new(),
             backups: Backups::default(),
             moves: Moves::new(now),
+            pauses: Pauses::new(now),
             summons: Summons::default(),
             volunteer: false,
             idle_until: None,
@@ -131,7 +133,8 @@ impl Tree {
             Input::Volunteer => {}
             Input::Unsubscribe if self.part == (Part::Origin { ended: false }) => {}
             Input::Unsubscribe | Input::Leave => self.begin_leaving(now, cx),
-            Input::Ring { oldest, next } => self.ring = (next > 0).then_some((oldest, next)),
+            Input::Ring { oldest, next } => self.on_ring(now, oldest, next),
+            Input::Brought { ticket, next } => self.on_brought(now, cx, ticket, next),
             Input::Message { from, message } => match message.check(&from) {
                 Ok(()) => self.on_message(now, cx, from, message),
                 Err(_) => self.malformed += 1,
@@ -182,6 +185,7 @@ impl Tree {
             self.look(now, cx);
         }
         self.on_moves_timeout(now, cx);
+        self.on_pause_timeout(now, cx);
         self.settle(now, cx);
     }
 
@@ -202,6 +206,7 @@ impl Tree {
             stale_at,
             attempt,
             self.moves.deadline(),
+            self.pauses.at,
             self.summons.at,
             self.idle_until,
         ];
@@ -231,6 +236,8 @@ impl Tree {
                     settings,
                     deadline,
                     trial: None,
+                    known: 0,
+                    brings: false,
                 };
                 self.on_accept(now, cx, request, opening);
             }
@@ -327,6 +334,7 @@ impl Tree {
         }
         self.state = state;
         self.watch_stall(now, cx);
+        self.watch_pause(cx);
         let entry = self.current_entry(now, cx);
         if entry != self.shown {
             self.shown = entry;

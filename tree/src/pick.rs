@@ -41,7 +41,7 @@ impl Tree {
             let Some(attempt) = self.upstream.attempt.as_ref() else {
                 return;
             };
-            let only_better = attempt.reason == MoveReason::MovedUp;
+            let only_better = matches!(attempt.reason, MoveReason::MovedUp | MoveReason::Withheld);
             if attempt.burst >= if only_better { MOVE_TRIES } else { self.config.burst } {
                 let reason = attempt.last_failure.unwrap_or(StuckReason::Unreachable);
                 return self.rest(now, cx, reason);
@@ -70,6 +70,9 @@ impl Tree {
         if attempt.reason == MoveReason::MovedUp {
             self.upstream.attempt = None;
             return;
+        }
+        if attempt.reason == MoveReason::Withheld {
+            return self.end_doubt(now, cx);
         }
         let (first, longest) = self.config.backoff;
         let full = first.saturating_mul(1 << self.upstream.failures.min(10)).min(longest);

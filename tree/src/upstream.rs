@@ -169,7 +169,8 @@ impl Tree {
     }
 
     pub(crate) fn on_link_up(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId) {
-        if self.upstream.spent.get(&peer).is_some_and(|spent| spent.row.is_none()) {
+        let forgiven = |spent: &Spent| spent.row.is_none() && spent.why != NotAsked::Lost(DetachReason::Withheld);
+        if self.upstream.spent.get(&peer).is_some_and(forgiven) {
             self.upstream.spent.remove(&peer);
         }
         match self.upstream.attempt.as_ref().map(|attempt| &attempt.phase) {
@@ -184,6 +185,9 @@ impl Tree {
             return;
         };
         parent.silent = true;
+        if self.doubts() {
+            self.cancel_attempt(cx);
+        }
         if self.leaving.is_none() {
             self.seek(now, cx, MoveReason::ParentSilent);
         }

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, time::Instant};
 use super::{Gossip, push::mark};
 use crate::{
     PeerId, Presence, Row,
-    io::{Applied, Event, Output, Reason},
+    io::{Applied, Event, Offence, Output, Reason},
     message::Message,
     op::{INCARNATION_MAX, Op, SignedOp},
     table::{Entry, Merged, Status},
@@ -42,10 +42,25 @@ impl Gossip {
         let asked_for = || matches!(op, Op::Row(row) if self.is_asked_for(row));
         let copy = from != Some(author) && self.push.has_heard(mark) && !asked_for();
         let applied = if copy { Applied::AlreadySeen } else { self.take(now, from, op, signed) };
+        if let (Some(from), Applied::Rejected(reason)) = (from, applied) {
+            self.note_offence(now, from, author, reason);
+        }
         if let Some(from) = from {
             self.judge_feed(now, from, &author, mark, applied);
         }
         applied
+    }
+
+    /// Whoever sent what is not signed is at fault, and the author of what is too much.
+    fn note_offence(&mut self, now: Instant, from: PeerId, author: PeerId, reason: Reason) {
+        let (peer, offence) = match reason {
+            Reason::BadSignature => (from, Offence::ForgedOp),
+            Reason::RateLimited => (author, Offence::OpFlood),
+            _ => return,
+        };
+        if self.offences.note(now, peer, offence) {
+            self.event(Event::Misbehaved { peer, offence });
+        }
     }
 
     /// Prunes a link that brings what enough others have brought, and grafts one that brings by

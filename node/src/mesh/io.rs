@@ -131,6 +131,15 @@ pub enum Input {
         /// The object that comes next.
         next: u64,
     },
+    /// The data stream from a parent has brought objects up to `next`. Matters while a parent is on trial.
+    Brought {
+        /// The track.
+        track: TrackName,
+        /// The ticket of the stream.
+        ticket: u64,
+        /// The id after the newest object that came in it.
+        next: u64,
+    },
     /// What this node has forwarded of a track since it started; at most once a second.
     Forwarded {
         /// The track.

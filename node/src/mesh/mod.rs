@@ -33,7 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{Gossip, Keys, LibraryDigest, LocalPeer, PeerId, RowBody, TrackName, table::PeerTable};
+use banyan_gossip::{Gossip, Keys, LibraryDigest, LocalPeer, Offence, PeerId, RowBody, TrackName, table::PeerTable};
 use banyan_tree::{Context, SlotPool, Tree};
 
 use connector::Connector;
@@ -205,6 +205,9 @@ impl Mesh {
             }
             Input::Ring { track, oldest, next } => {
                 self.tree_input(now, &track, banyan_tree::Input::Ring { oldest, next });
+            }
+            Input::Brought { track, ticket, next } => {
+                self.tree_input(now, &track, banyan_tree::Input::Brought { ticket, next });
             }
             Input::Forwarded { track, total, children } => {
                 self.on_forwarded(track, Forwarded { life: self.life, total, children });
@@ -431,6 +434,10 @@ impl Mesh {
                         self.connector.died(now, self.gossip.table(), peer);
                     }
                     self.outputs.push_back(Output::Event(Event::Gossip(event)));
+                    if let banyan_gossip::Event::Misbehaved { peer, offence: Offence::ForgedOp } = event {
+                        // Each forgery costs a look at its signature; a new link costs the forger more.
+                        self.close_link(peer, ByeReason::Misbehaved, "it forged what another said");
+                    }
                 }
                 banyan_gossip::Output::UserEvent(event) => self.outputs.push_back(Output::Event(Event::User(event))),
                 banyan_gossip::Output::PersistIncarnation(incarnation) => {

@@ -89,6 +89,7 @@ impl RepairLog {
         let by = match reason {
             DetachReason::LinkDown => "connection",
             DetachReason::Silent => "silence",
+            DetachReason::Withheld => "objects",
             DetachReason::StreamClosed => "stream",
             DetachReason::Loop | DetachReason::TooDeep => "path",
             _ => "parent",
@@ -103,6 +104,7 @@ impl RepairLog {
             let by = match found.reason {
                 MoveReason::Joined | MoveReason::MovedUp | MoveReason::OriginChanged => return,
                 MoveReason::ParentLost | MoveReason::ParentSilent => "silence",
+                MoveReason::Withheld => "objects",
                 MoveReason::ParentGone => "table",
                 MoveReason::Shed => "parent",
                 MoveReason::Stalled => "origin",

@@ -300,6 +300,7 @@ impl Builder {
         config.bootstraps = bootstraps;
         config.tree.root_slots = self.root_slots;
         config.tree.max_depth = self.max_depth;
+        config.tree.doubts = true;
         config.connector.max_links = usize::from(self.max_links);
         config
     }

@@ -11,7 +11,7 @@
 //! behind it gets a gap.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -158,11 +158,16 @@ pub struct Track {
     stable: u64,
     counters: Counters,
     last_stored: Option<(Instant, u64)>,
+    /// What the streams of the last parents have brought: ticket, and the id after the newest object.
+    brought: VecDeque<(u64, u64)>,
     switch: Option<Switch>,
 }
 
 /// Most claims of lost readers kept at a time; the oldest gives way.
 const HOLDS_MAX: usize = 64;
+
+/// Parents whose streams are told apart: one, another on trial, and what is on its way from former ones.
+const PARENTS_MAX: usize = 4;
 
 impl Track {
     /// A track that comes from a parent, and whose first object is to be `from`.
@@ -190,6 +195,7 @@ impl Track {
             stable: from,
             counters: Counters::default(),
             last_stored: None,
+            brought: VecDeque::new(),
             switch: None,
         };
         track.keep(from);
@@ -283,6 +289,9 @@ impl Track {
     pub fn push(&mut self, now: Instant, ticket: u64, position: Position, chunk: Chunk) -> Push {
         let (last, length) = (chunk.last, chunk.wire.len() - frame::HEADER_BYTES);
         let pushed = self.ring.push(now, position, chunk);
+        if pushed != Push::Skipped {
+            self.note_brought(ticket, position.id.saturating_add(1));
+        }
         match pushed {
             Push::Stored => {
                 self.counters.bytes += length as u64;
@@ -296,6 +305,23 @@ impl Track {
             Push::Skipped => {}
         }
         pushed
+    }
+
+    fn note_brought(&mut self, ticket: u64, next: u64) {
+        match self.brought.iter_mut().find(|(known, _)| *known == ticket) {
+            Some((_, brought)) => *brought = (*brought).max(next),
+            None => {
+                if self.brought.len() == PARENTS_MAX {
+                    self.brought.pop_front();
+                }
+                self.brought.push_back((ticket, next));
+            }
+        }
+    }
+
+    /// What the streams of the last parents have brought, new or not: ticket, and the id after the newest object.
+    pub fn brought(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.brought.iter().copied()
     }
 
     /// Takes a gap from the parent. Returns what is missing now, if anything is.

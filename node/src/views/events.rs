@@ -52,6 +52,13 @@ pub enum Event {
         /// The peer.
         peer_id: String,
     },
+    /// A peer does what no honest one does; told now and then while it lasts.
+    Misbehaved {
+        /// The peer.
+        peer_id: String,
+        /// What: `forged_op` (it sent what its author did not sign) or `op_flood` (it says far more than its share).
+        reason: String,
+    },
     /// A link to a peer is up.
     LinkUp {
         /// The peer.
@@ -199,6 +206,7 @@ impl Event {
             Self::PeerRefuted { .. } => "peer_refuted",
             Self::PeerLost { .. } => "peer_lost",
             Self::PeerLeft { .. } => "peer_left",
+            Self::Misbehaved { .. } => "misbehaved",
             Self::LinkUp { .. } => "link_up",
             Self::LinkDown { .. } => "link_down",
             Self::ParentChanged { .. } => "parent_changed",
@@ -227,6 +235,7 @@ impl Event {
             | Self::PeerLost { peer_id }
             | Self::PeerLeft { peer_id }
             | Self::LinkUp { peer_id }
+            | Self::Misbehaved { peer_id, .. }
             | Self::LinkDown { peer_id, .. }
             | Self::ParentLost { peer_id, .. }
             | Self::ChildJoined { peer_id, .. }

@@ -124,7 +124,7 @@ impl World {
                 self.check_row(host, peer);
             }
             Event::Died { peer, .. } => self.on_declared_dead(peer),
-            Event::Suspected { .. } | Event::Left { .. } => {}
+            Event::Suspected { .. } | Event::Left { .. } | Event::Misbehaved { .. } => {}
         }
     }
 

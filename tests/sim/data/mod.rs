@@ -98,16 +98,21 @@ impl World {
         };
         let followed = process.mesh.tree(track).and_then(banyan_tree::Tree::source).map(|source| source.epoch);
         let overtaken = process.mesh.is_overtaken(track);
+        let trial = process.mesh.tree(track).is_some_and(banyan_tree::Tree::on_trial);
         let Some(local) = process.tracks.get_mut(track) else {
             return;
         };
         if let Some(line) = local.epochs.line() {
             let news = line.lock().handle_timeout(now);
             let (epoch, (oldest, next)) = (line.epoch, line.bounds());
+            let brought: Vec<_> = if trial { line.lock().brought().collect() } else { Vec::new() };
             let bounds = (epoch, oldest, next);
             // The ring of the epoch before says nothing about the one that the tree looks for now.
             if followed == Some(epoch) && std::mem::replace(&mut local.told, bounds) != bounds {
                 self.input(host, Input::Ring { track: track.clone(), oldest, next });
+            }
+            for (ticket, next) in brought {
+                self.input(host, Input::Brought { track: track.clone(), ticket, next });
             }
             if news {
                 self.stir(host, track);

@@ -11,7 +11,7 @@ export async function view(path) {
 /** The path of a track's route. */
 export const trackPath = (track, action) => `/v1/tracks/${encodeURIComponent(track)}/${action}`;
 
-const KINDS = ['peer_joined', 'peer_suspected', 'peer_refuted', 'peer_lost', 'peer_left', 'link_up', 'link_down',
+const KINDS = ['peer_joined', 'peer_suspected', 'peer_refuted', 'peer_lost', 'peer_left', 'misbehaved', 'link_up', 'link_down',
   'parent_changed', 'parent_lost', 'repaired', 'stuck', 'child_joined', 'child_left', 'origin_changed', 'gap',
   'bootstrap_failed', 'library_job', 'library_changed', 'user', 'missed'];
 

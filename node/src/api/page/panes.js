@@ -143,6 +143,7 @@ export class Panes {
       peer_refuted: () => [`${peer} is there after all`, ''],
       peer_lost: () => [`${peer} is gone`, 'bad'],
       peer_left: () => [`${peer} left`, ''],
+      misbehaved: () => [`${peer} misbehaves: ${facts.reason}`, 'bad'],
       link_up: () => [`link to ${peer} is up`, ''],
       link_down: () => [`link to ${peer} is down: ${facts.reason}`, ''],
       parent_changed: () => [`${facts.track}: fed by ${this.nameOf(facts.to)} at depth ${facts.depth} (${facts.reason})`, 'good'],

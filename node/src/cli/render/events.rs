@@ -28,6 +28,7 @@ pub(crate) fn sentence_with(event: &Event, name: impl Fn(&str) -> String) -> Str
         Event::PeerRefuted { peer_id } => format!("peer {} is there after all", name(peer_id)),
         Event::PeerLost { peer_id } => format!("peer {} is gone", name(peer_id)),
         Event::PeerLeft { peer_id } => format!("peer {} left", name(peer_id)),
+        Event::Misbehaved { peer_id, reason } => format!("peer {} misbehaves: {reason}", name(peer_id)),
         Event::LinkUp { peer_id } => format!("link to {} is up", name(peer_id)),
         Event::LinkDown { peer_id, reason } => format!("link to {} is down: {reason}", name(peer_id)),
         Event::ParentChanged { track, from, to, depth, reason, tries, took_ms } => {

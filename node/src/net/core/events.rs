@@ -45,6 +45,9 @@ impl Core {
             Gossip::Refuted { peer, .. } => Event::PeerRefuted { peer_id: peer.to_string() },
             Gossip::Died { peer, .. } => Event::PeerLost { peer_id: peer.to_string() },
             Gossip::Left { peer, .. } => Event::PeerLeft { peer_id: peer.to_string() },
+            Gossip::Misbehaved { peer, offence } => {
+                Event::Misbehaved { peer_id: peer.to_string(), reason: offence.to_string() }
+            }
             // Every change of every row would drown the rest.
             _ => return None,
         };
@@ -56,8 +59,8 @@ impl Core {
         match &event {
             Tree::Attached { parent, from, depth, reason, tries, took } => {
                 self.log_attached(track, *parent, *from, (*depth, *reason, *tries, *took));
-                let repaired =
-                    matches!(reason, MoveReason::ParentLost | MoveReason::ParentSilent | MoveReason::ParentGone);
+                use MoveReason::{ParentGone, ParentLost, ParentSilent, Withheld};
+                let repaired = matches!(reason, ParentLost | ParentSilent | ParentGone | Withheld);
                 if let Some(local) = self.tracks.get_mut(track)
                     && let Some(ticket) = local.ticket_of(parent)
                     && repaired
@@ -85,6 +88,7 @@ pub(super) fn log(event: &Event) {
         Event::PeerRefuted { peer_id } => tracing::debug!(peer = peer_id, "suspicion refuted"),
         Event::PeerLost { peer_id } => tracing::info!(peer = peer_id, "peer lost"),
         Event::PeerLeft { peer_id } => tracing::info!(peer = peer_id, "peer left"),
+        Event::Misbehaved { peer_id, reason } => tracing::warn!(peer = peer_id, reason, "peer misbehaves"),
         Event::LinkUp { peer_id } => tracing::debug!(peer = peer_id, "link up"),
         Event::LinkDown { peer_id, reason } => tracing::debug!(peer = peer_id, reason, "link down"),
         Event::ParentChanged { track, to, depth, reason, took_ms, .. } => {

@@ -386,10 +386,15 @@ impl Core {
             let news = state.handle_timeout(now);
             let bounds = (line.epoch, state.ring().oldest(), state.ring().newest());
             quiet &= local.told == bounds && state.acked() >= state.ring().newest();
+            let trial = self.mesh.tree(track).is_some_and(Tree::on_trial);
+            let brought: Vec<_> = if trial { state.brought().collect() } else { Vec::new() };
             drop(state);
             if news {
                 line.announce(now);
                 line.acks.ring();
+            }
+            for (ticket, next) in brought {
+                self.mesh.handle_input(now, mesh::Input::Brought { track: track.clone(), ticket, next });
             }
             // The ring of the epoch before says nothing about the one that the tree looks for now.
             let followed =
