@@ -4,21 +4,38 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use crate::{MeshName, PeerId};
 
-/// What is signed: an op for a mesh.
+/// What is signed: something of a kind, for a mesh.
 #[derive(Debug, Clone, Copy)]
 pub struct Signed<'a> {
-    /// The mesh in which it holds.
-    pub mesh: &'a MeshName,
-    /// The op, encoded.
-    pub op: &'a [u8],
+    kind: &'static str,
+    mesh: &'a MeshName,
+    body: &'a [u8],
 }
 
-impl Signed<'_> {
+impl<'a> Signed<'a> {
+    /// An op, encoded.
+    #[must_use]
+    pub const fn op(mesh: &'a MeshName, op: &'a [u8]) -> Self {
+        Self { kind: "op", mesh, body: op }
+    }
+
+    /// That this peer publishes a track, encoded.
+    #[must_use]
+    pub const fn track(mesh: &'a MeshName, deed: &'a [u8]) -> Self {
+        Self { kind: "track", mesh, body: deed }
+    }
+
+    /// The hash of a group of frames of a track.
+    #[must_use]
+    pub const fn seal(mesh: &'a MeshName, digest: &'a [u8]) -> Self {
+        Self { kind: "seal", mesh, body: digest }
+    }
+
     /// The bytes that a signature is of. They say what they are and for which mesh, so that they mean
     /// nothing anywhere else.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        [b"banyan op 1\0", self.mesh.as_str().as_bytes(), b"\0", self.op].concat()
+        [b"banyan ", self.kind.as_bytes(), b" 1\0", self.mesh.as_str().as_bytes(), b"\0", self.body].concat()
     }
 }
 

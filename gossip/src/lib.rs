@@ -9,6 +9,7 @@
 //! Feed [`Gossip`] with [`Gossip::handle_input`], or with [`Gossip::handle_timeout`] when
 //! [`Gossip::poll_timeout`] is due; then take every [`Output`] from [`Gossip::poll_output`].
 
+mod deed;
 mod gossip;
 pub mod id;
 mod io;
@@ -25,6 +26,7 @@ mod suspicion;
 mod sync;
 pub mod table;
 
+pub use deed::Deed;
 pub use gossip::Gossip;
 pub use id::PeerId;
 pub use io::{Applied, Config, Event, Input, LocalPeer, Offence, Output, Reason};

@@ -162,7 +162,7 @@ impl SignedOp {
     /// Encodes and signs an op of this node.
     pub(crate) fn sign(op: Op, mesh: &MeshName, keys: &dyn Keys) -> Self {
         let bytes = encode(&op);
-        let signature = keys.sign(&Signed { mesh, op: &bytes });
+        let signature = keys.sign(&Signed::op(mesh, &bytes));
         Self::decoded(bytes, signature, op)
     }
 
@@ -191,7 +191,7 @@ impl SignedOp {
 
     /// Whether `author` signed it for this mesh.
     pub(crate) fn is_signed_by(&self, author: &PeerId, mesh: &MeshName, keys: &dyn Keys) -> bool {
-        keys.verify(author, &Signed { mesh, op: &self.0.bytes }, &self.0.signature)
+        keys.verify(author, &Signed::op(mesh, &self.0.bytes), &self.0.signature)
     }
 
     /// Bytes that it takes in a message, about.

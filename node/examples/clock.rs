@@ -21,7 +21,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let track: banyan_node::TrackName = "demo/clock".parse()?;
     let mut subscriber = sink.subscribe(track.clone(), SubscribeOptions::default()).await?;
-    let mut publisher = source.publish(track, PublishOptions { mode: Mode::Reliable }).await?;
+    let mut publisher =
+        source.publish(track, PublishOptions { mode: Mode::Reliable, ..PublishOptions::default() }).await?;
     tokio::spawn(async move {
         for second in 0..5 {
             tokio::time::sleep(Duration::from_secs(1)).await;

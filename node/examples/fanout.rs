@@ -1,7 +1,7 @@
 //! How fast one publisher reaches N subscribers on this machine, every node with its own sockets
 //! and its own runtime of one thread.
 //!
-//! `cargo run --release -p banyan-node --example fanout -- [nodes] [object bytes] [seconds] [capacity]`
+//! `cargo run --release -p banyan-node --example fanout -- [nodes] [object bytes] [seconds] [capacity] [1: unsigned]`
 
 use std::{
     sync::{
@@ -13,13 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_node::{Builder, From, Item, Mode, Node, PublishOptions, SubscribeOptions, TrackName};
+use banyan_node::{Builder, From, Integrity, Item, Mode, Node, PublishOptions, SubscribeOptions, TrackName};
 use bytes::Bytes;
 
 fn main() {
     let arguments: Vec<usize> = std::env::args().skip(1).map(|text| text.parse().expect("a number")).collect();
     let argument = |index: usize, default| arguments.get(index).copied().unwrap_or(default);
     let (nodes, size, seconds, capacity) = (argument(0, 8), argument(1, 16 * 1024), argument(2, 5), argument(3, 3));
+    let unsigned = argument(4, 0);
     let track: TrackName = "bench/fanout".parse().expect("valid");
     let builder = move || {
         let capacity = u16::try_from(capacity).expect("small");
@@ -35,8 +36,10 @@ fn main() {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
+        let integrity = if unsigned > 0 { Integrity::None } else { Integrity::Signed };
+        let options = PublishOptions { mode: Mode::Reliable, integrity };
         let mut publisher =
-            source.publish(track.clone(), PublishOptions { mode: Mode::Reliable }).await.expect("publishes");
+            source.publish(track.clone(), options).await.expect("publishes");
         for _ in 0..nodes {
             receiver(builder().bootstrap(address.clone()), track.clone(), Arc::clone(&delivered));
         }

@@ -36,4 +36,4 @@ pub use net::{
         BuildError, End, From, Item, JoinError, KeyError, KeyFileError, NodeError, PublishOptions, SubscribeOptions,
     },
 };
-pub use relay::Mode;
+pub use relay::{Integrity, Mode};

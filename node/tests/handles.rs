@@ -21,7 +21,7 @@ async fn node(bootstrap: Option<String>) -> Node {
 }
 
 async fn publish(node: &Node) -> Result<Publisher, NodeError> {
-    node.publish(track(), PublishOptions { mode: Mode::Reliable }).await
+    node.publish(track(), PublishOptions { mode: Mode::Reliable, ..PublishOptions::default() }).await
 }
 
 async fn subscribe(node: &Node) -> Subscriber {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use banyan_gossip::{Config, Gossip, Input, LocalPeer, Message, Output, PeerId, Role, RowBody, TrackEntry, TrackName};
+use banyan_gossip::{
+    Config, Deed, Gossip, Input, LocalPeer, Message, Output, PeerId, Role, RowBody, TrackEntry, TrackName,
+};
 use banyan_node::mesh::Control;
 use banyan_tree::{LinkSettings, RefuseReason, Source};
 
@@ -116,14 +118,16 @@ impl World {
                 self.lie_input(host, Input::Message { from, message });
                 true
             }
-            Control::Tree { track, message: banyan_tree::Message::Join { request, .. } } => {
+            Control::Tree { track, message: banyan_tree::Message::Join { request, .. }, .. } => {
                 let epoch = self.mesh(0).and_then(|mesh| mesh.tree(track)?.source()).map_or(0, |source| source.epoch);
                 let Some(liar) = self.process(host).and_then(|process| process.liar.as_mut()) else {
                     return true;
                 };
                 let message = liar.answer(*request, epoch);
                 let track = track.clone();
-                self.send(host, &from, Control::Tree { track, message });
+                // It follows the origin as everybody does, whose word for it is no secret.
+                let deed = Some(Deed::new(0, SimKeys(self.peer(0)).signature()));
+                self.send(host, &from, Control::Tree { track, message, deed });
                 false
             }
             Control::Tree { .. } => false,

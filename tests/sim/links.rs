@@ -185,7 +185,7 @@ impl World {
                 place.disk.sync();
                 self.checks.born(host, incarnation);
             }
-            Output::Open { track, parent, ticket, epoch } => self.open_pull(host, track, &parent, ticket, epoch),
+            Output::Open { track, parent, ticket, epoch, .. } => self.open_pull(host, track, &parent, ticket, epoch),
             Output::Close { track, parent, ticket, .. } => self.close_pull(host, &track, &parent, ticket),
             Output::Serve { track, child, ticket } => self.serve(host, &track, &child, ticket),
             Output::Drop { track, child, ticket } => self.drop_child(host, &track, &child, ticket),
@@ -259,7 +259,7 @@ impl World {
                 self.measure.on_gossip_event(&event);
             }
             mesh::Event::TrackClosed(track) => self.on_track_closed(host, &track),
-            mesh::Event::User(_) => {}
+            mesh::Event::User(_) | mesh::Event::Liar(..) => {}
             mesh::Event::LinkUp(peer) => self.lie_input(host, banyan_gossip::Input::LinkUp { peer }),
             mesh::Event::LinkDown(peer, _) => {
                 self.lie_input(host, banyan_gossip::Input::LinkDown { peer, graceful: true });

@@ -81,9 +81,10 @@ impl Tree {
         }
         let Source { epoch, origin } = opening.source;
         let (parent, ticket, settings) = (opening.peer, opening.ticket, opening.settings);
+        let depth = u8::try_from(opening.path.len()).unwrap_or(u8::MAX);
         if let Some(attempt) = self.upstream.attempt.as_mut() {
             attempt.phase = Phase::Opening(Box::new(opening));
-            self.push(Output::Open { parent, ticket, epoch, origin, settings });
+            self.push(Output::Open { parent, ticket, epoch, origin, depth, settings });
         }
     }
 

@@ -115,6 +115,8 @@ pub enum DetachReason {
     Withheld,
     /// The data stream broke or was refused.
     StreamClosed,
+    /// The parent was found to pass on what the origin has not published.
+    Forged,
     /// The child has another parent.
     Moved,
     /// The child does not need the slot that was reserved for it.
@@ -142,6 +144,7 @@ impl fmt::Display for DetachReason {
             Self::Silent => "silent",
             Self::Withheld => "withheld",
             Self::StreamClosed => "stream_closed",
+            Self::Forged => "forged",
             Self::Moved => "moved",
             Self::Cancelled => "cancelled",
             Self::Leaving => "leaving",

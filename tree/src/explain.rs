@@ -125,6 +125,7 @@ impl Verdict {
             Self::NotAsked(NotAsked::Lost(_), _) => "lost",
             Self::NotAsked(NotAsked::Unusable(_), _) => "unusable",
             Self::NotAsked(NotAsked::Unwilling, _) => "unwilling",
+            Self::NotAsked(NotAsked::Lied, _) => "lied",
             Self::Silent => "silent",
             Self::Full => "full",
             Self::TooDeep => "too_deep",

@@ -135,6 +135,11 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
+    /// A peer was found to lie about the track: it is left, and not asked for long.
+    Lied {
+        /// The peer.
+        peer: PeerId,
+    },
     /// Rows of the table changed.
     TableChanged,
     /// The capacity of the node's slots changed.
@@ -169,6 +174,8 @@ pub enum Output {
         epoch: u64,
         /// Who publishes it.
         origin: PeerId,
+        /// Distance from it, with this parent.
+        depth: u8,
         /// What the parent says of this link (A16).
         settings: LinkSettings,
     },

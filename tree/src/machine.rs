@@ -163,6 +163,7 @@ impl Tree {
             Input::ChildClosed { peer, ticket } => self.on_child_closed(cx, peer, ticket),
             Input::ParentOpened { peer, ticket } => self.on_parent_opened(now, cx, peer, ticket),
             Input::ParentClosed { peer, ticket, .. } => self.on_parent_closed(now, cx, peer, ticket),
+            Input::Lied { peer } => self.on_lied(now, cx, peer),
             Input::TableChanged => self.on_table_changed(now, cx),
             Input::CapacityChanged => self.on_capacity_changed(now, cx),
         }

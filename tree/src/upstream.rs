@@ -65,6 +65,8 @@ pub enum NotAsked {
     Unusable(DetachReason),
     /// It does not want to relay the track.
     Unwilling,
+    /// It was found to pass on, or to promise, what the origin has not published.
+    Lied,
 }
 
 impl fmt::Display for NotAsked {
@@ -75,6 +77,7 @@ impl fmt::Display for NotAsked {
             Self::Lost(reason) => write!(f, "it was the parent until a moment ago: {reason}"),
             Self::Unusable(reason) => write!(f, "its place did not fit: {reason}"),
             Self::Unwilling => f.write_str("it does not want to relay the track"),
+            Self::Lied => f.write_str("it was found to pass on what the origin has not published"),
         }
     }
 }
@@ -93,6 +96,8 @@ pub(crate) const SPENT_MAX: usize = 512;
 /// How long a parent whose link or stream broke is left alone, unless it comes back by itself.
 /// Others are preferred anyway; this is for meshes where there is nobody else.
 const BROKEN_FOR: Duration = Duration::from_millis(200);
+/// How long a peer that lied is left alone, whatever it does.
+const LIED_FOR: Duration = Duration::from_secs(600);
 
 impl Upstream {
     /// Not to be asked until its row changes, or for `period` at most.
@@ -107,6 +112,10 @@ impl Upstream {
     }
 
     fn insert_spent(&mut self, now: Instant, peer: PeerId, spent: Spent) {
+        // Nothing that is less bad takes the place of a lie.
+        if self.spent.get(&peer).is_some_and(|before| before.why == NotAsked::Lied && before.until > spent.until) {
+            return;
+        }
         if self.spent.len() >= SPENT_MAX {
             self.spent.retain(|_, spent| spent.until > now);
         }
@@ -151,6 +160,7 @@ impl Tree {
         self.event(Event::Detached { parent: parent.peer, reason: detach });
         self.upstream.lost = Some(parent.peer);
         match detach {
+            DetachReason::Forged => {}
             DetachReason::LinkDown => self.upstream.spend(now, parent.peer, BROKEN_FOR, NotAsked::Lost(detach)),
             // Not asked while it is silent, and an ordinary peer once it is heard.
             DetachReason::Silent => {}
@@ -169,7 +179,10 @@ impl Tree {
     }
 
     pub(crate) fn on_link_up(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId) {
-        let forgiven = |spent: &Spent| spent.row.is_none() && spent.why != NotAsked::Lost(DetachReason::Withheld);
+        let forgiven = |spent: &Spent| {
+            let misbehaved = matches!(spent.why, NotAsked::Lied | NotAsked::Lost(DetachReason::Withheld));
+            spent.row.is_none() && !misbehaved
+        };
         if self.upstream.spent.get(&peer).is_some_and(forgiven) {
             self.upstream.spent.remove(&peer);
         }
@@ -213,6 +226,13 @@ impl Tree {
         } else if self.is_opening(peer, ticket) {
             self.fail_target(now, cx);
         }
+    }
+
+    /// A peer was found to lie. What it is to this node ends.
+    pub(crate) fn on_lied(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId) {
+        self.upstream.spend(now, peer, LIED_FOR, NotAsked::Lied);
+        self.on_backup_lost(now, peer);
+        self.on_upstream_gone(now, cx, peer, DetachReason::Forged);
     }
 
     pub(crate) fn on_detach(

@@ -51,7 +51,12 @@ const ROUTES: &[Route] = &[
         "put",
         "/v1/tracks/{track}/publish",
         "Publishes the body as a track, which ends with it",
-        &[FRAMING, ("mode", "live or reliable"), ("object_size", "largest object of bytes framing, in bytes")],
+        &[
+            FRAMING,
+            ("mode", "live or reliable"),
+            ("integrity", "signed or none"),
+            ("object_size", "largest object of bytes framing, in bytes"),
+        ],
         Body::Bytes,
         View("banyan.published/v1"),
     ),

@@ -38,7 +38,8 @@ pub(super) async fn publish(node: &Node, track: TrackName, uri: &Uri, mut body: 
 
 async fn run(node: &Node, track: TrackName, uri: &Uri, body: &mut Body) -> Result<Published, ApiError> {
     let arguments = query::publish(uri)?;
-    let mut publisher = node.publish(track.clone(), PublishOptions { mode: arguments.mode }).await?;
+    let options = PublishOptions { mode: arguments.mode, integrity: arguments.integrity };
+    let mut publisher = node.publish(track.clone(), options).await?;
     let mut published = Published { track: track.to_string(), epoch: publisher.epoch(), objects: 0, bytes: 0 };
     let cutter = Cutter::new(arguments.framing, arguments.object_bytes);
     let sent = send_body(&mut publisher, cutter, body, &mut published).await;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     From, Since,
-    relay::{Mode, OBJECT_BYTES_MAX},
+    relay::{Integrity, Mode, OBJECT_BYTES_MAX},
 };
 
 /// Longest time that a subscriber may ask to wait for an object: a year, in seconds.
@@ -24,6 +24,7 @@ const TIMEOUT_MAX_S: f64 = 365.0 * 86400.0;
 pub(super) struct Publish {
     pub(super) framing: Framing,
     pub(super) mode: Mode,
+    pub(super) integrity: Integrity,
     pub(super) object_bytes: usize,
 }
 
@@ -38,17 +39,25 @@ pub(super) struct Subscribe {
 
 /// Parses the arguments of a publication.
 pub(super) fn publish(uri: &Uri) -> Result<Publish, ApiError> {
-    let mut publish =
-        Publish { framing: Framing::default(), mode: Mode::default(), object_bytes: OBJECT_BYTES_DEFAULT };
+    let mut publish = Publish {
+        framing: Framing::default(),
+        mode: Mode::default(),
+        integrity: Integrity::default(),
+        object_bytes: OBJECT_BYTES_DEFAULT,
+    };
     for (key, value) in pairs(uri)? {
         match key.as_str() {
             "framing" => publish.framing = framing(&value)?,
             "mode" => publish.mode = parse_mode(&value).map_err(|error| bad(error, "mode=live or mode=reliable"))?,
+            "integrity" => {
+                publish.integrity =
+                    parse_integrity(&value).map_err(|error| bad(error, "integrity=signed or integrity=none"))?;
+            }
             "object_size" => {
                 publish.object_bytes =
                     parse_object_size(&value).map_err(|error| bad(error, "object_size=65536, for example"))?;
             }
-            _ => return Err(unknown(&key, "framing, mode and object_size")),
+            _ => return Err(unknown(&key, "framing, mode, integrity and object_size")),
         }
     }
     Ok(publish)
@@ -204,6 +213,15 @@ pub(crate) fn parse_mode(text: &str) -> Result<Mode, String> {
     }
 }
 
+/// `signed` or `none`.
+pub(crate) fn parse_integrity(text: &str) -> Result<Integrity, String> {
+    match text {
+        "signed" => Ok(Integrity::Signed),
+        "none" => Ok(Integrity::None),
+        _ => Err(format!("unknown integrity {}: it is signed or none", quoted(text))),
+    }
+}
+
 /// A number of bytes from 1 to [`OBJECT_BYTES_MAX`].
 pub(crate) fn parse_object_size(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -235,7 +253,8 @@ mod tests {
 
     #[test]
     fn arguments_have_defaults() {
-        let expected = Publish { framing: Framing::Bytes, mode: Mode::Live, object_bytes: 65536 };
+        let (mode, integrity) = (Mode::Live, Integrity::Signed);
+        let expected = Publish { framing: Framing::Bytes, mode, integrity, object_bytes: 65536 };
         assert_eq!(publish(&"/v1/tracks/a/publish".parse().expect("it is a URI")), Ok(expected));
         let expected = Subscribe { from: From::Latest, framing: Framing::Bytes, timeout: None };
         assert_eq!(subscribe(&uri("")), Ok(expected));
@@ -243,8 +262,9 @@ mod tests {
 
     #[test]
     fn arguments_are_understood() {
-        let expected = Publish { framing: Framing::Lines, mode: Mode::Reliable, object_bytes: 1 };
-        assert_eq!(publish(&uri("framing=lines&mode=reliable&object_size=1")), Ok(expected));
+        let (mode, integrity) = (Mode::Reliable, Integrity::None);
+        let expected = Publish { framing: Framing::Lines, mode, integrity, object_bytes: 1 };
+        assert_eq!(publish(&uri("framing=lines&mode=reliable&integrity=none&object_size=1")), Ok(expected));
         let expected =
             Subscribe { from: From::Id(7), framing: Framing::Length, timeout: Some(Duration::from_millis(1500)) };
         assert_eq!(subscribe(&uri("from=7&framing=length&timeout=1.5")), Ok(expected));
@@ -252,8 +272,15 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_a_hint() {
-        let published =
-            ["framing=Lines", "mode=x", "object_size=0", "object_size=16777217", "object_size=-1", "frming=x"];
+        let published = [
+            "framing=Lines",
+            "mode=x",
+            "integrity=some",
+            "object_size=0",
+            "object_size=16777217",
+            "object_size=-1",
+            "frming=x",
+        ];
         let subscribed =
             ["from=yesterday", "from=-1", "timeout=0", "timeout=NaN", "timeout=inf", "timeout=", "mode=live"];
         let errors = published.map(|query| publish(&uri(query)).map(|_| ()).expect_err(query)).into_iter();

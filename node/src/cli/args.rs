@@ -16,7 +16,7 @@ use crate::{
         query, socket,
     },
     library::push::Accept,
-    relay::Mode,
+    relay::{Integrity, Mode},
 };
 
 /// One source, many machines: nodes that find each other and relay live streams.
@@ -199,6 +199,9 @@ pub(crate) struct Publish {
     /// What happens to subscribers that cannot keep up: they skip, or the publisher waits
     #[arg(long, value_name = "live|reliable", default_value = "live", value_parser = query::parse_mode)]
     pub(crate) mode: Mode,
+    /// Whether the objects are signed, so that no relay can change them unnoticed
+    #[arg(long, value_name = "signed|none", default_value = "signed", value_parser = query::parse_integrity)]
+    pub(crate) integrity: Integrity,
     /// Largest object of bytes framing, in bytes
     #[arg(long, value_name = "N", default_value_t = OBJECT_BYTES_DEFAULT, value_parser = query::parse_object_size)]
     pub(crate) object_size: usize,

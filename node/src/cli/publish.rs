@@ -9,14 +9,16 @@ use super::{
     pipe, render,
     signals::Signals,
 };
-use crate::relay::Mode;
+use crate::relay::{Integrity, Mode};
 
 /// Publishes standard input until it ends or a signal comes; both end the track.
 pub(crate) async fn publish(args: Publish) -> Outcome {
     let client = Client::new(args.at.path())?;
     let mode = mode_name(args.mode);
     let Publish { track, framing, object_size, .. } = &args;
-    let path = format!("/v1/tracks/{track}/publish?framing={framing}&mode={mode}&object_size={object_size}");
+    let integrity = if args.integrity == Integrity::Signed { "signed" } else { "none" };
+    let query = format!("framing={framing}&mode={mode}&integrity={integrity}&object_size={object_size}");
+    let path = format!("/v1/tracks/{track}/publish?{query}");
     let mut signals = Signals::listen()?;
     let (mut input, failed) = pipe::stdin();
     let (chunks, queue) = tokio::sync::mpsc::channel(1);

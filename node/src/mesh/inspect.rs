@@ -120,6 +120,7 @@ fn here(tree: &Tree) -> Option<TrackHere> {
         depth: entry.depth,
         children: tree.children().map(|(peer, _)| peer.to_string()).collect(),
         mode: None,
+        integrity: None,
         ring_oldest: 0,
         ring_next: 0,
         ring_bytes: 0,

@@ -8,6 +8,7 @@ use std::{
 use banyan_gossip::{Label, MeshName, PeerId, RelayPolicy, TrackName, op::UserEvent};
 
 use super::{ConnectorConfig, Control, LinkConfig, offload::Volume};
+use crate::relay::Terms;
 
 /// Slots of a node that does not say how many it offers, and the most that any peer is believed to
 /// offer.
@@ -176,6 +177,13 @@ pub enum Input {
         /// The ticket it gave.
         ticket: u64,
     },
+    /// A parent passed on what the origin of a track has not published. `ParentClosed` need not follow.
+    ParentLied {
+        /// The track.
+        track: TrackName,
+        /// The parent.
+        peer: PeerId,
+    },
     /// The data stream from a parent broke, or was refused.
     ParentClosed {
         /// The track.
@@ -232,6 +240,12 @@ pub enum Output {
         ticket: u64,
         /// The epoch that the parent follows.
         epoch: u64,
+        /// Who publishes it.
+        origin: PeerId,
+        /// How, by the origin's own word.
+        terms: Terms,
+        /// Distance from the origin, with this parent.
+        depth: u8,
     },
     /// Close the data stream from a parent.
     Close {
@@ -277,6 +291,8 @@ pub enum Event {
     User(UserEvent),
     /// From the tree of a track.
     Tree(TrackName, banyan_tree::Event),
+    /// A peer passed on, or promised, what the origin of the track has not signed.
+    Liar(TrackName, PeerId),
     /// A link is up.
     LinkUp(PeerId),
     /// A link is gone.

@@ -1,6 +1,6 @@
 //! What two linked nodes say to each other on the control stream.
 
-use banyan_gossip::TrackName;
+use banyan_gossip::{Deed, TrackName};
 use serde::{Deserialize, Serialize};
 
 use super::offload::Report;
@@ -23,6 +23,9 @@ pub enum Control {
         /// For its tree.
         #[serde(rename = "m")]
         message: banyan_tree::Message,
+        /// With an `Accept`: the origin's word for the publication.
+        #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+        deed: Option<Deed>,
     },
     /// To a parent: who forwards how much of a track.
     #[serde(rename = "f")]

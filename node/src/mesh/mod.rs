@@ -12,6 +12,7 @@
 //! what they cause comes out as outputs too. Everything else only looks.
 
 mod connector;
+mod deeds;
 pub mod inspect;
 mod io;
 mod links;
@@ -34,10 +35,11 @@ use std::{
 };
 
 use banyan_gossip::{Gossip, Keys, LibraryDigest, LocalPeer, Offence, PeerId, RowBody, TrackName, table::PeerTable};
-use banyan_tree::{Context, SlotPool, Tree};
+use banyan_tree::{Context, SlotPool, Source, Tree};
 
 use connector::Connector;
 pub use connector::ConnectorConfig;
+use deeds::Deeds;
 pub use io::{CAPACITY_CEILING, Config, Event, Input, Output, RequestError};
 use links::Finding;
 pub use links::{Link, LinkConfig, Links};
@@ -51,8 +53,11 @@ pub struct Mesh {
     me: PeerId,
     config: Config,
     rng: fastrand::Rng,
+    keys: Arc<dyn Keys>,
     gossip: Gossip,
     trees: BTreeMap<TrackName, Tree>,
+    /// What origins have signed; of the tracks that have a tree.
+    deeds: BTreeMap<TrackName, Deeds>,
     /// Who forwards how much; of the tracks that have a tree.
     offload: BTreeMap<TrackName, Offload>,
     /// The incarnation that this node started with.
@@ -93,13 +98,15 @@ impl Mesh {
     pub fn new(me: LocalPeer, config: Config, keys: Arc<dyn Keys>, mut rng: fastrand::Rng, now: Instant) -> Self {
         let capacity = config.capacity.unwrap_or(CAPACITY_CEILING).min(CAPACITY_CEILING);
         let (peer, life) = (me.peer, me.incarnation);
-        let gossip = Gossip::new(me, config.gossip.clone(), keys, rng.fork(), now);
+        let gossip = Gossip::new(me, config.gossip.clone(), Arc::clone(&keys), rng.fork(), now);
         let connector = Connector::new(peer, config.connector.clone(), config.bootstraps, rng.fork(), now);
         let mut mesh = Self {
             me: peer,
             rng,
+            keys,
             gossip,
             trees: BTreeMap::new(),
+            deeds: BTreeMap::new(),
             offload: BTreeMap::new(),
             life,
             slots: SlotPool::new(capacity),
@@ -224,6 +231,7 @@ impl Mesh {
             Input::ParentOpened { track, peer, ticket } => {
                 self.tree_input(now, &track, banyan_tree::Input::ParentOpened { peer, ticket });
             }
+            Input::ParentLied { track, peer } => self.on_lie(now, &track, peer),
             Input::ParentClosed { track, peer, ticket, reason } => {
                 self.tree_input(now, &track, banyan_tree::Input::ParentClosed { peer, ticket, reason });
             }
@@ -276,7 +284,11 @@ impl Mesh {
             Control::Gossip(message) => {
                 self.gossip.handle_input(now, banyan_gossip::Input::Message { from, message });
             }
-            Control::Tree { track, message } => self.on_tree_message(now, from, track, message),
+            Control::Tree { track, message, deed } => {
+                if self.take_deed(now, from, &track, &message, deed) {
+                    self.on_tree_message(now, from, track, message);
+                }
+            }
             Control::Report { track, report } => self.on_report(from, &track, report),
             Control::Ping(nonce) => self.send(from, Control::Pong(nonce)),
             Control::Pong(nonce) => self.links.pong(now, &from, nonce),
@@ -303,9 +315,9 @@ impl Mesh {
         } else if let banyan_tree::Message::Summon { source } = message {
             let refused = self.volunteer(now, from, &track, source).err();
             let message = banyan_tree::Message::Summoned { refused };
-            self.send(from, Control::Tree { track, message });
+            self.send(from, Control::Tree { track, message, deed: None });
         } else if let Some(message) = message.refusal_of_stranger() {
-            self.send(from, Control::Tree { track, message });
+            self.send(from, Control::Tree { track, message, deed: None });
         }
     }
 
@@ -457,10 +469,14 @@ impl Mesh {
     fn on_tree_output(&mut self, now: Instant, track: TrackName, output: banyan_tree::Output) {
         use banyan_tree::Output as Tree;
         match output {
-            Tree::Send { to, message } => self.send(to, Control::Tree { track, message }),
+            Tree::Send { to, message } => {
+                let deed = self.deed_for(&track, &message);
+                self.send(to, Control::Tree { track, message, deed });
+            }
             Tree::Connect { peer } => self.connect(now, &track, peer),
-            Tree::Open { parent, ticket, epoch, .. } => {
-                self.outputs.push_back(Output::Open { track, parent, ticket, epoch });
+            Tree::Open { parent, ticket, epoch, origin, depth, .. } => {
+                let terms = self.terms_of(&track, Source { epoch, origin });
+                self.outputs.push_back(Output::Open { track, parent, ticket, epoch, origin, terms, depth });
             }
             Tree::Close { parent, ticket, owed } => {
                 self.outputs.push_back(Output::Close { track, parent, ticket, owed });
@@ -473,6 +489,7 @@ impl Mesh {
             Tree::Event(event) => self.outputs.push_back(Output::Event(Event::Tree(track, event))),
             Tree::Left => {
                 self.trees.remove(&track);
+                self.deeds.remove(&track);
                 self.offload.remove(&track);
                 self.row_changed = true;
                 self.outputs.push_back(Output::Event(Event::TrackClosed(track)));

@@ -91,6 +91,7 @@ impl RepairLog {
             DetachReason::Silent => "silence",
             DetachReason::Withheld => "objects",
             DetachReason::StreamClosed => "stream",
+            DetachReason::Forged => "seals",
             DetachReason::Loop | DetachReason::TooDeep => "path",
             _ => "parent",
         };

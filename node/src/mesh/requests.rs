@@ -10,6 +10,7 @@ use banyan_gossip::{
 use banyan_tree::Tree;
 
 use super::{CAPACITY_CEILING, Control, Mesh, Output, RequestError, connector::Dial};
+use crate::relay::Terms;
 
 /// How far above the epochs in sight a new one may be.
 const EPOCH_STEP_MAX: u64 = 1 << 20;
@@ -19,7 +20,7 @@ impl Mesh {
     ///
     /// # Errors
     /// [`RequestError`]: nothing has changed.
-    pub fn publish(&mut self, now: Instant, track: &TrackName) -> Result<u64, RequestError> {
+    pub fn publish(&mut self, now: Instant, track: &TrackName, terms: Terms) -> Result<u64, RequestError> {
         self.check_not_leaving()?;
         if self.own_entry(track).is_some_and(|entry| entry.role == Role::Origin) {
             return Err(RequestError::AlreadyPublished);
@@ -35,6 +36,7 @@ impl Mesh {
         let above = seen.saturating_add(self.rng.u64(1..=EPOCH_STEP_MAX));
         let epoch = self.incarnation().max(above);
         self.open_tree(now, track)?;
+        self.sign_deed(track, epoch, terms);
         self.tree_input(now, track, banyan_tree::Input::Publish { epoch });
         self.settle(now);
         Ok(epoch)

@@ -11,6 +11,7 @@ use std::{
 use banyan_gossip::{Ed25519Keys, LocalPeer, MeshName, PeerId, TrackName};
 
 use super::{Config, Control, Event, Input, Mesh, Output};
+use crate::relay::Terms;
 
 const LATENCY: Duration = Duration::from_millis(1);
 
@@ -253,7 +254,7 @@ impl World {
 
     fn publish_and_subscribe(&mut self, origin: usize) {
         let now = self.now;
-        self.mesh(origin).publish(now, &track()).expect("publishes");
+        self.mesh(origin).publish(now, &track(), Terms::default()).expect("publishes");
         for index in (0..self.order.len()).filter(|index| *index != origin) {
             self.mesh(index).subscribe(now, &track()).expect("subscribes");
         }
@@ -352,7 +353,7 @@ fn the_mesh_outlives_its_bootstrap_node_c3() {
     world.crash(0);
     world.run(Duration::from_secs(6));
     let now = world.now;
-    world.mesh(3).publish(now, &track()).expect("publishes");
+    world.mesh(3).publish(now, &track(), Terms::default()).expect("publishes");
     world.mesh(5).subscribe(now, &track()).expect("subscribes");
     world.collect();
     world.run(Duration::from_secs(2));
@@ -487,7 +488,7 @@ fn of_two_origins_that_know_nothing_of_one_another_the_smaller_is_overtaken() {
     world.run(Duration::from_secs(1));
     let now = world.now;
     // Both at once: neither has heard of the other.
-    let epochs = [1, 2].map(|index| world.mesh(index).publish(now, &track()).expect("publishes"));
+    let epochs = [1, 2].map(|index| world.mesh(index).publish(now, &track(), Terms::default()).expect("publishes"));
     assert_ne!(epochs[0], epochs[1]);
     assert!([1, 2].iter().all(|index| !world.mesh(*index).is_overtaken(&track())));
     world.collect();
@@ -501,12 +502,12 @@ fn a_track_that_is_published_elsewhere_or_does_not_fit_is_refused() {
     let mut world = World::new(3, |_| {});
     world.run(Duration::from_secs(1));
     let now = world.now;
-    world.mesh(1).publish(now, &track()).expect("publishes");
-    assert_eq!(world.mesh(1).publish(now, &track()), Err(super::RequestError::AlreadyPublished));
+    world.mesh(1).publish(now, &track(), Terms::default()).expect("publishes");
+    assert_eq!(world.mesh(1).publish(now, &track(), Terms::default()), Err(super::RequestError::AlreadyPublished));
     world.collect();
     world.run(Duration::from_secs(1));
     let (origin, now) = (world.order[1], world.now);
-    assert_eq!(world.mesh(2).publish(now, &track()), Err(super::RequestError::PublishedBy(origin)));
+    assert_eq!(world.mesh(2).publish(now, &track(), Terms::default()), Err(super::RequestError::PublishedBy(origin)));
     let names = (0..50).map(|index| TrackName::new(&format!("track-{index}")).expect("valid"));
     let taken = names.take_while(|name| world.mesh(2).subscribe(now, name).is_ok()).count();
     assert!((8..50).contains(&taken), "{taken} tracks fit");

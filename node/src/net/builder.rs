@@ -236,8 +236,9 @@ impl Builder {
             HostError::Listen { address, reason } => BuildError::Listen { address: address.to_string(), reason },
             other => BuildError::Listen { address: "any address".to_owned(), reason: other.to_string() },
         })?;
-        let (config, keys) = (self.mesh_config(bootstraps.len()), Arc::new(SharedKeys::new(keys)));
-        let mesh = Mesh::new(me, config, keys, fastrand::Rng::new(), Instant::now());
+        let config = self.mesh_config(bootstraps.len());
+        let shared = Arc::new(SharedKeys::new(Ed25519Keys::from_seed(&identity.seed)));
+        let mesh = Mesh::new(me, config, shared, fastrand::Rng::new(), Instant::now());
         let (requests, from_users) = mpsc::channel(REQUESTS);
         let started = Instant::now();
         let events = Arc::new(EventLog::new(started));
@@ -267,6 +268,8 @@ impl Builder {
             bootstraps_named: self.bootstrap.len(),
             hello,
             track_config: TrackConfig::default(),
+            // Not those of the mesh: seals are many, and each node verifies them for itself.
+            keys: Arc::new(keys),
             incoming,
             library: Some(door),
             meters,

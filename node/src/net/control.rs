@@ -19,7 +19,7 @@ use super::{
 use crate::mesh::{Control, message::CONTROL_BYTES_MAX};
 
 /// Version of the control and data protocols. Peers of another version are refused.
-pub(crate) const PROTOCOL_VERSION: u16 = 1;
+pub(crate) const PROTOCOL_VERSION: u16 = 2;
 /// Longest greeting, in bytes.
 const HELLO_BYTES_MAX: usize = 1024;
 /// How long a greeting may take.

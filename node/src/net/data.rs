@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use banyan_gossip::Keys;
 use bytes::BytesMut;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::{
@@ -29,16 +30,22 @@ use super::{
 };
 use crate::mesh::offload::Volume;
 use crate::relay::{
-    Decoder, Feed, Frame, FrameError, Mode, Opening, OpeningFrom, Pull, Track, TrackConfig,
+    Decoder, Feed, Frame, FrameError, Integrity, Mode, Opening, OpeningFrom, Pull, Terms, Track, TrackConfig,
     feed::{self, NotAnAck},
     frame::HEADER_BYTES,
     opening::{OPENING_BYTES_MAX, OpeningError},
     pull::{AckStep, Acks, Begin, PullError},
+    seal::Scope,
     track::ReaderId,
 };
 
 /// How long an opening may take.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a parent that sends nothing may keep back the seal of what it has sent, and how much longer a level below.
+/// So the first to give up is the one whose parent is at fault; those below it are told in time that what they have is
+/// void. It need not be a lie: a packet may be lost again and again.
+const SEAL_TIMEOUT: Duration = Duration::from_millis(2_000);
+const SEAL_TIMEOUT_PER_LEVEL: Duration = Duration::from_millis(250);
 /// How long a parent may take to hear that nothing is owed any more.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// The first and the largest blocks that a parent's frames are read to.
@@ -60,6 +67,8 @@ pub(crate) enum DataError {
     Feed(#[from] NotAnAck),
     #[error(transparent)]
     Pull(#[from] PullError),
+    #[error("the parent is not of this publication: it says another mode than the origin")]
+    OtherTerms,
     #[error("this node follows another epoch meanwhile")]
     OtherEpoch,
     #[error("the child was cut off: it held up a reliable track for too long")]
@@ -68,6 +77,17 @@ pub(crate) enum DataError {
     Closed,
     #[error("the child needs nothing more")]
     Left,
+}
+
+impl DataError {
+    /// Whether only a parent that lies makes this happen.
+    pub(crate) const fn is_lie(&self) -> bool {
+        match self {
+            Self::Pull(error) => error.is_lie(),
+            Self::OtherTerms => true,
+            _ => false,
+        }
+    }
 }
 
 impl From<WriteError> for DataError {
@@ -240,17 +260,27 @@ pub(crate) trait PullEvents {
     fn gap(&mut self, from: u64, to: u64);
 }
 
+/// What is pulled, and what it is verified with.
+pub(crate) struct Wanted {
+    pub(crate) ticket: u64,
+    pub(crate) scope: Scope,
+    pub(crate) terms: Terms,
+    /// Distance from the origin.
+    pub(crate) depth: u8,
+    pub(crate) keys: Arc<dyn Keys>,
+}
+
 /// Pulls a track from a parent until the stream breaks. Cancel by dropping.
 pub(crate) async fn pull(
     shared: Arc<SharedTrack>,
     config: TrackConfig,
-    opening: (u64, u64),
+    wanted: Wanted,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     activity: Arc<Activity>,
     leave: oneshot::Receiver<()>,
     events: impl PullEvents,
 ) -> DataError {
-    match try_pull(&shared, config, opening, stream, activity, leave, events).await {
+    match try_pull(&shared, config, &wanted, stream, activity, leave, events).await {
         Ok(never) => match never {},
         Err(error) => error,
     }
@@ -261,12 +291,13 @@ enum Never {}
 async fn try_pull(
     shared: &SharedTrack,
     config: TrackConfig,
-    (ticket, epoch): (u64, u64),
+    wanted: &Wanted,
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     activity: Arc<Activity>,
     leave: oneshot::Receiver<()>,
     mut events: impl PullEvents,
 ) -> Result<Never, DataError> {
+    let (ticket, epoch) = (wanted.ticket, wanted.scope.epoch);
     let from = shared.lock().epochs.start_of(epoch).into();
     let opening = Opening { track: shared.name.clone(), ticket, epoch, from };
     write_opening(&mut stream, &opening).await?;
@@ -274,46 +305,87 @@ async fn try_pull(
     let mut frames = Frames::new(from_parent, activity);
     let first = timeout(OPENING_TIMEOUT, frames.next()).await.map_err(|_| DataError::TimedOut)??;
     let begin = Begin::read(&first, epoch)?;
-    let line = shared.line_of(Instant::now(), epoch, begin.newest, || begin.track(config));
+    if begin.mode != wanted.terms.mode {
+        return Err(DataError::OtherTerms);
+    }
+    let integrity = wanted.terms.integrity;
+    let line = shared.line_of(Instant::now(), epoch, begin.newest, || begin.track(config, integrity));
     let line = line.ok_or(DataError::OtherEpoch)?;
     events.opened(begin.newest.saturating_sub(begin.from)).await;
+    let pull = if integrity == Integrity::Signed { Pull::new_signed(ticket) } else { Pull::new(ticket) };
     tokio::select! {
-        result = read_frames(&line, Pull::new(ticket), frames, events) => result,
+        result = read_frames(&line, pull, wanted, frames, events) => result,
         result = write_acks(&line, to_parent, leave) => result,
     }
 }
 
 async fn read_frames<S: AsyncRead + Unpin>(
     line: &Line,
-    mut pull: Pull,
+    pull: Pull,
+    wanted: &Wanted,
     mut frames: Frames<S>,
     mut events: impl PullEvents,
 ) -> Result<Never, DataError> {
+    let mut source = Source { line, pull };
     loop {
-        let first = frames.next().await?;
-        // A node that only relays has consumed what its children have; without any, what it holds.
-        let taken = line.acking(|track| take_frames(track, &mut pull, first, &mut frames, &mut events));
+        let first = if source.pull.waits_for_seal() {
+            let patience = SEAL_TIMEOUT + SEAL_TIMEOUT_PER_LEVEL * u32::from(wanted.depth);
+            timeout(patience, frames.next()).await.unwrap_or(Err(PullError::Late.into()))
+        } else {
+            frames.next().await
+        };
+        let mut next = first.map(Some);
+        while let Ok(Some(frame)) = next {
+            next = take_frames(line, &mut source.pull, wanted, frame, &mut frames, &mut events);
+        }
         line.announce(Instant::now());
-        taken?;
+        next?;
     }
 }
 
-/// Takes a frame and, under one lock, all that have come with it.
+/// A stream whose end, however it comes, takes back what it brought and nobody has sealed: those below would wait for
+/// the seals, and hold this node to be one that keeps them back.
+struct Source<'a> {
+    line: &'a Line,
+    pull: Pull,
+}
+
+impl Drop for Source<'_> {
+    fn drop(&mut self) {
+        if self.pull.waits_for_seal() {
+            self.line.acking(Track::drop_tail);
+            self.line.announce(Instant::now());
+        }
+    }
+}
+
+/// Takes a frame and, under one lock, all that have come with it, up to the next seal: verifying that takes no lock.
+/// Nobody is told before that: who passes on the objects passes on their seal as well, if it is there.
 fn take_frames<S: AsyncRead + Unpin>(
-    track: &mut Track,
+    line: &Line,
     pull: &mut Pull,
+    wanted: &Wanted,
     first: Frame,
     frames: &mut Frames<S>,
     events: &mut impl PullEvents,
-) -> Result<(), DataError> {
-    let (now, mut next) = (Instant::now(), Some(first));
-    while let Some(frame) = next {
-        if let Some((from, to)) = pull.take(now, track, frame)? {
-            events.gap(from, to);
-        }
-        next = frames.ready()?;
+) -> Result<Option<Frame>, DataError> {
+    if let Frame::Seal(seal) = &first {
+        pull.verify(&wanted.scope, &*wanted.keys, seal)?;
     }
-    Ok(())
+    // A node that only relays has consumed what its children have; without any, what it holds.
+    line.acking(|track| {
+        let (now, mut next) = (Instant::now(), Some(first));
+        while let Some(frame) = next {
+            if let Some((from, to)) = pull.take(now, track, frame)? {
+                events.gap(from, to);
+            }
+            next = frames.ready()?;
+            if matches!(next, Some(Frame::Seal(_))) {
+                break;
+            }
+        }
+        Ok(next)
+    })
 }
 
 /// The frames that a parent sends.
@@ -415,3 +487,7 @@ async fn write_acks(
 #[cfg(test)]
 #[path = "data_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "liar_tests.rs"]
+pub(super) mod liar;

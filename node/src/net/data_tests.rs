@@ -1,4 +1,4 @@
-use banyan_gossip::TrackName;
+use banyan_gossip::{Ed25519Keys, MeshName, TrackName};
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use super::*;
@@ -31,8 +31,13 @@ async fn fed(end: impl FnOnce(oneshot::Sender<()>, &tokio::task::JoinHandle<Data
     shared.lock().epochs.follow(EPOCH);
     let ((told, opened), (leave, left)) = (oneshot::channel(), oneshot::channel());
     let config = TrackConfig::default();
+    let keys = Ed25519Keys::from_seed(&[1; 32]);
+    let (mesh, origin) = (MeshName::new("home").expect("valid"), keys.peer_id());
+    let scope = Scope { mesh, track: shared.name.clone(), epoch: EPOCH, origin };
+    let terms = Terms { mode: Mode::Reliable, integrity: Integrity::None };
+    let wanted = Wanted { ticket: 1, scope, terms, depth: 1, keys: Arc::new(keys) };
     let pulling =
-        tokio::spawn(pull(shared, config, (1, EPOCH), down.compat(), Arc::clone(&activity), left, Told(Some(told))));
+        tokio::spawn(pull(shared, config, wanted, down.compat(), Arc::clone(&activity), left, Told(Some(told))));
     let opening = read_opening(&mut up, true).await.expect("is said");
     let child = Child::new(Arc::clone(&line), opening.from);
     let feeding = tokio::spawn(feed(child, up, activity, Arc::default(), SharedPace::new(Instant::now())));

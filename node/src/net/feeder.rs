@@ -147,6 +147,8 @@ impl<S: AsyncWrite + Unpin> Sending<S> {
         }
         let filled = feed.fill(&mut line.lock(), budget_bytes, |frame| {
             sent.count(&frame);
+            #[cfg(test)]
+            let frame = super::data::liar::change(line, frame);
             match &frame {
                 Frame::Chunk(chunk) => batch.push(&chunk.wire),
                 frame => batch.encode(|out| frame.encode(out)),

@@ -33,6 +33,9 @@ pub(crate) struct Line {
     track: Mutex<Track>,
     taken_over: AtomicBool,
     shut: AtomicBool,
+    /// In tests: what is sent to children is changed.
+    #[cfg(test)]
+    pub(crate) lies: AtomicBool,
     /// Rings for local subscribers when there is something new to read.
     pub(crate) data: Bell,
     /// The children.
@@ -48,6 +51,8 @@ impl Line {
             track: Mutex::new(track),
             taken_over: AtomicBool::new(false),
             shut: AtomicBool::new(false),
+            #[cfg(test)]
+            lies: AtomicBool::new(false),
             data: Bell::default(),
             feeders: Mutex::default(),
             acks: Bell::default(),

@@ -20,6 +20,7 @@ pub mod library;
 mod line;
 pub(crate) mod meters;
 pub mod node;
+mod sealer;
 pub mod streams;
 pub mod subscriber;
 pub(crate) mod system;

@@ -23,6 +23,7 @@ use super::{
     library::{Library, LibraryError},
     line::Line,
     meters::Meters,
+    sealer::Sealer,
     streams::{
         Peer, StreamHandle,
         session::{Incoming, OPEN_TIMEOUT, Session},
@@ -211,7 +212,7 @@ impl Node {
     /// [`NodeError::AlreadyPublished`], [`NodeError::Conflict`], [`NodeError::TooManyTracks`],
     /// [`NodeError::Shutdown`].
     pub async fn publish(&self, track: TrackName, options: PublishOptions) -> Result<Publisher, NodeError> {
-        self.ask(|reply| Request::Publish(track, options.mode, reply)).await?
+        self.ask(|reply| Request::Publish(track, options.terms(), reply)).await?
     }
 
     /// Subscribes to a track, which need not be published yet.
@@ -314,12 +315,14 @@ impl EventStream {
 pub struct Publisher {
     track: TrackName,
     line: Arc<Line>,
+    /// Of a signed track.
+    sealer: Option<Arc<Sealer>>,
     finished: bool,
 }
 
 impl Publisher {
-    pub(crate) fn new(track: TrackName, line: Arc<Line>) -> Self {
-        Self { line, track, finished: false }
+    pub(crate) const fn new(track: TrackName, line: Arc<Line>, sealer: Option<Arc<Sealer>>) -> Self {
+        Self { line, track, sealer, finished: false }
     }
 
     /// The publishing epoch.
@@ -362,6 +365,10 @@ impl Publisher {
         let now = Instant::now();
         let id = track.publish(now, payload);
         drop(track);
+        // Together with its objects, where it is due already: children then get both at once.
+        if let Some(sealer) = &self.sealer {
+            sealer.published(now);
+        }
         self.line.announce(now);
         Some(id)
     }
@@ -380,8 +387,11 @@ impl Publisher {
         // A track that was taken over goes on in another epoch: it has no end here.
         if !std::mem::replace(&mut self.finished, true) && !self.line.is_taken_over() {
             self.line.lock().finish();
-            self.line.announce(Instant::now());
         }
+        if let Some(sealer) = &self.sealer {
+            sealer.close();
+        }
+        self.line.announce(Instant::now());
     }
 }
 

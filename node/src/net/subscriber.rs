@@ -61,6 +61,12 @@ impl Subscriber {
         }
     }
 
+    /// What it reads from, and others are fed from.
+    #[cfg(test)]
+    pub(crate) fn line(&self) -> Option<Arc<Line>> {
+        self.shared.line()
+    }
+
     /// The next item. Cancel-safe. After [`Item::End`], always `End` again.
     ///
     /// Asking for an item says that the one before is consumed: a reliable track lets its publisher

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use banyan_gossip::{PeerId, TrackName, op::UserEventError};
 use bytes::Bytes;
 
-use crate::relay::Mode;
+use crate::relay::{Integrity, Mode, Terms};
 
 /// Where a subscription starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +24,14 @@ pub enum From {
 pub struct PublishOptions {
     /// What happens to subscribers that cannot keep up.
     pub mode: Mode,
+    /// Whether the objects are signed, so that no relay can change them.
+    pub integrity: Integrity,
+}
+
+impl PublishOptions {
+    pub(crate) const fn terms(&self) -> Terms {
+        Terms { mode: self.mode, integrity: self.integrity }
+    }
 }
 
 /// How to subscribe to a track.

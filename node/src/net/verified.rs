@@ -78,12 +78,12 @@ mod tests {
     fn only_what_was_signed_is_verified_however_often_it_is_asked() {
         let [a, b] = [1, 2].map(|byte| SharedKeys::new(Ed25519Keys::from_seed(&[byte; 32])));
         let mesh = "lab".parse().expect("valid");
-        let message = Signed { mesh: &mesh, op: b"op" };
+        let message = Signed::op(&mesh, b"op");
         let (signature, peer) = (a.sign(&message), a.0.peer_id());
         for keys in [&a, &b, &a] {
             assert!(keys.verify(&peer, &message, &signature));
             assert!(!keys.verify(&b.0.peer_id(), &message, &signature), "somebody else's name");
-            assert!(!keys.verify(&peer, &Signed { op: b"no", ..message }, &signature), "other words");
+            assert!(!keys.verify(&peer, &Signed::op(&mesh, b"no"), &signature), "other words");
             let mut forged = signature;
             forged[63] ^= 1;
             assert!(!keys.verify(&peer, &message, &forged));

@@ -77,8 +77,9 @@ impl<L: Line> Epochs<L> {
     #[must_use]
     pub fn start_of(&self, epoch: u64) -> Start {
         if let Some(line) = self.line.as_ref().filter(|line| line.epoch() == epoch) {
-            // An object that is here in part comes again whole; what is here of it is dropped.
-            return line.with(|track| Start::Id(track.ring().next().id));
+            // An object that is here in part comes again whole; what is here of it is dropped. So does what is not
+            // sealed yet: another parent's seals are verified with what that one sent.
+            return line.with(|track| Start::Id(track.ring().verified().id));
         }
         let wanted = self.places.values().map(|place| match place.wants {
             // A subscriber that has seen an epoch wants the next one whole.

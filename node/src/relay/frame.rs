@@ -7,7 +7,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::OBJECT_BYTES_MAX;
+use super::{OBJECT_BYTES_MAX, ring::Position, seal::Seal};
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 13;
@@ -21,7 +21,10 @@ const LAST: u8 = 0x02;
 const CONTROL: u8 = 0x80;
 
 /// Largest payload of a control frame, in bytes.
-const CONTROL_BYTES_MAX: usize = 64;
+const CONTROL_BYTES_MAX: usize = 96;
+
+/// Payload bytes of a seal.
+const SEAL_BYTES: usize = 81;
 
 /// One frame of a data stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +60,10 @@ pub enum Frame {
     Ack(u64),
     /// Child to parent, last: nothing is owed to the child any more.
     Leave,
+    /// Parent to child: the origin's signature for the frames before it. Only on signed tracks.
+    Seal(Seal),
+    /// Parent to child: what was sent from this place on is void, and comes anew. Only on signed tracks.
+    Retract(Position),
 }
 
 /// A piece of an object, with its bytes as they travel.
@@ -136,6 +143,18 @@ impl Frame {
             Self::CutOff => header(out, 0, CONTROL | 4, 0),
             Self::Ack(id) => header(out, *id, CONTROL | 5, 0),
             Self::Leave => header(out, 0, CONTROL | 6, 0),
+            Self::Seal(seal) => {
+                header(out, seal.from.id, CONTROL | 7, SEAL_BYTES as u32);
+                out.put_u32(seal.from.chunk);
+                out.put_u64(seal.upto.id);
+                out.put_u32(seal.upto.chunk);
+                out.put_u8(u8::from(seal.last));
+                out.put_slice(&seal.signature);
+            }
+            Self::Retract(place) => {
+                header(out, place.id, CONTROL | 8, 4);
+                out.put_u32(place.chunk);
+            }
         }
     }
 
@@ -146,6 +165,8 @@ impl Frame {
             Self::Chunk(chunk) => chunk.wire.len(),
             Self::Start { .. } => HEADER_BYTES + 17,
             Self::Gap { .. } => HEADER_BYTES + 8,
+            Self::Seal(_) => HEADER_BYTES + SEAL_BYTES,
+            Self::Retract(_) => HEADER_BYTES + 4,
             Self::Stable(_) | Self::End(_) | Self::CutOff | Self::Ack(_) | Self::Leave => HEADER_BYTES,
         }
     }
@@ -162,7 +183,21 @@ impl Frame {
             (0x84, 0) => Self::CutOff,
             (0x85, 0) => Self::Ack(id),
             (0x86, 0) => Self::Leave,
-            (0x80..=0x86, length) => return Err(FrameError::BadControl { flags, length }),
+            (0x87, SEAL_BYTES) => {
+                let from = Position { id, chunk: payload.get_u32() };
+                let upto = Position { id: payload.get_u64(), chunk: payload.get_u32() };
+                let (last, mut signature) = (payload.get_u8() != 0, [0; 64]);
+                payload.copy_to_slice(&mut signature);
+                Self::Seal(Seal { from, upto, last, signature })
+            }
+            (0x88, 4) => {
+                let place = Position { id, chunk: payload.get_u32() };
+                if place.chunk >= CHUNKS_MAX {
+                    return Err(FrameError::ObjectTooLarge { id });
+                }
+                Self::Retract(place)
+            }
+            (0x80..=0x88, length) => return Err(FrameError::BadControl { flags, length }),
             _ => return Err(FrameError::UnknownFlags(flags)),
         };
         Ok(frame)
@@ -221,8 +256,14 @@ impl Decoder {
             let frame =
                 Frame::decode_control(id, flags, Bytes::copy_from_slice(&buffer[HEADER_BYTES..HEADER_BYTES + length]))?;
             // A gap, a new start or an end may cut an object short.
-            if matches!(frame, Frame::Start { .. } | Frame::Gap { .. } | Frame::End(_)) {
-                self.open = None;
+            match frame {
+                Frame::Start { .. } | Frame::Gap { .. } | Frame::End(_) => self.open = None,
+                // Chunks may begin anew in the middle of an object, whose bounds the first ones keep.
+                Frame::Retract(place) => {
+                    self.open =
+                        (place.chunk > 0).then_some((place.id, place.chunk, place.chunk as usize * CHUNK_BYTES_MAX));
+                }
+                _ => {}
             }
             buffer.advance(HEADER_BYTES + length);
             return Ok(Some(frame));

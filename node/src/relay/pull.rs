@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use banyan_gossip::Keys;
+
 use super::{
-    Frame, Mode, Track, TrackConfig,
+    Frame, Integrity, Mode, Track, TrackConfig,
     ring::{Position, Push},
+    seal::{Forged, Scope, Seal, TooMuch, Unsealed},
 };
 
 /// Acknowledgements wait this long for more, unless much has piled up.
@@ -29,9 +32,33 @@ pub enum PullError {
     /// The parent is at fault.
     #[error("the parent sent what only a child sends, or started twice")]
     Unexpected,
+    /// The parent is at fault, and lies.
+    #[error(transparent)]
+    Forged(#[from] Forged),
+    /// The parent is at fault, and lies.
+    #[error("the parent sends objects without the origin's seals")]
+    Unsealed,
+    /// The parent keeps the seals back, or does not get them itself.
+    #[error("no seal came in time for what the parent has sent")]
+    Late,
     /// This node is.
     #[error("this node was cut off: it held up a reliable track for too long")]
     CutOff,
+}
+
+impl From<TooMuch> for PullError {
+    fn from(_: TooMuch) -> Self {
+        Self::Unsealed
+    }
+}
+
+impl PullError {
+    /// Whether only a parent that lies makes this happen: an honest one passes on no seal that it has not verified,
+    /// and no more without a seal than it may.
+    #[must_use]
+    pub const fn is_lie(&self) -> bool {
+        matches!(self, Self::Forged(_) | Self::Unsealed)
+    }
 }
 
 /// The first frame of a stream.
@@ -63,8 +90,11 @@ impl Begin {
 
     /// The track that this stream begins, if nothing of its epoch is here yet.
     #[must_use]
-    pub fn track(&self, config: TrackConfig) -> Track {
-        Track::new(config, self.mode, self.from)
+    pub fn track(&self, config: TrackConfig, integrity: Integrity) -> Track {
+        match integrity {
+            Integrity::Signed => Track::new_signed(config, self.mode, self.from),
+            Integrity::None => Track::new(config, self.mode, self.from),
+        }
     }
 }
 
@@ -75,17 +105,44 @@ pub struct Pull {
     ticket: u64,
     /// Where the stream is.
     position: Option<Position>,
+    /// What waits for a seal, on a signed track.
+    unsealed: Option<Unsealed>,
+    /// The seal that was verified last, and not taken yet.
+    verified: Option<Seal>,
 }
 
 impl Pull {
     /// A stream from the parent that gave this ticket.
     #[must_use]
     pub const fn new(ticket: u64) -> Self {
-        Self { ticket, position: None }
+        Self { ticket, position: None, unsealed: None, verified: None }
     }
 
-    /// Takes the next frame. Returns the objects `from..to` of which it tells that they will not
-    /// come, if there are any.
+    /// The same of a signed track.
+    #[must_use]
+    pub fn new_signed(ticket: u64) -> Self {
+        Self { unsealed: Some(Unsealed::default()), ..Self::new(ticket) }
+    }
+
+    /// Whether something came for which there is no seal yet.
+    #[must_use]
+    pub fn waits_for_seal(&self) -> bool {
+        self.unsealed.as_ref().is_some_and(|unsealed| !unsealed.is_empty())
+    }
+
+    /// Verifies a seal, which is then to be taken. This is the part that takes time, and needs no track.
+    ///
+    /// # Errors
+    /// [`PullError`]: close the stream.
+    pub fn verify(&mut self, scope: &Scope, keys: &dyn Keys, seal: &Seal) -> Result<(), PullError> {
+        let unsealed = self.unsealed.as_ref().ok_or(PullError::Unexpected)?;
+        unsealed.verify(scope, keys, seal)?;
+        self.verified = Some(*seal);
+        Ok(())
+    }
+
+    /// Takes the next frame; a seal after [`Pull::verify`]. Returns the objects `from..to` of which it tells that
+    /// they will not come, if there are any.
     ///
     /// # Errors
     /// [`PullError`]: close the stream.
@@ -97,13 +154,44 @@ impl Pull {
                     _ => Position { id: chunk.id, chunk: 0 },
                 };
                 self.position = Some(position);
-                if track.push(now, self.ticket, position, chunk) == Push::Skipped {
+                if let Some(unsealed) = &mut self.unsealed {
+                    unsealed.push(position, &chunk)?;
+                }
+                let pushed = match (track.push(now, self.ticket, position, chunk), &self.unsealed) {
+                    // What this stream brought was dropped with what another did.
+                    (Push::Skipped, Some(unsealed)) => unsealed.push_to(track, now, self.ticket),
+                    (pushed, _) => pushed,
+                };
+                if pushed == Push::Skipped {
                     return Err(PullError::Skipped);
                 }
             }
-            Frame::Gap { from, to } => return track.push_gap(now, from, to).map_err(|_| PullError::Skipped),
+            Frame::Gap { from, to } => {
+                if let Some(unsealed) = &mut self.unsealed {
+                    unsealed.clear();
+                    track.drop_tail();
+                }
+                return track.push_gap(now, from, to).map_err(|_| PullError::Skipped);
+            }
             Frame::Stable(id) => track.set_stable(id),
+            // The last seal has said so.
+            Frame::End(id) if self.unsealed.is_some() && track.end() == Some(id) => {}
+            Frame::End(_) if self.unsealed.is_some() => return Err(PullError::Unsealed),
             Frame::End(id) => track.set_end(id),
+            Frame::Seal(seal) => {
+                let unsealed = self.unsealed.as_mut().ok_or(PullError::Unexpected)?;
+                if self.verified.take() != Some(seal) {
+                    return Err(PullError::Unexpected);
+                }
+                track.seal(now, seal, unsealed.group(&seal)).map_err(|_| PullError::Skipped)?;
+                unsealed.sealed(&seal);
+            }
+            Frame::Retract(place) => {
+                let unsealed = self.unsealed.as_mut().ok_or(PullError::Unexpected)?;
+                unsealed.retract(place)?;
+                track.drop_from(place);
+                self.position = place.chunk.checked_sub(1).map(|chunk| Position { id: place.id, chunk });
+            }
             Frame::CutOff => return Err(PullError::CutOff),
             Frame::Start { .. } | Frame::Ack(_) | Frame::Leave => return Err(PullError::Unexpected),
         }

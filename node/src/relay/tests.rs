@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
+mod sealed;
+
 use super::{
     Decoder, Feed, Frame, FrameError, Mode, OBJECT_BYTES_MAX, Pull, Start, Track, TrackConfig,
     frame::{self, CHUNK_BYTES_MAX, HEADER_BYTES},
     ring::{Position, Push, RingConfig},
+    seal::Seal,
     track::{Assembler, Read, ReaderId, ReaderKind},
 };
 
@@ -33,6 +36,13 @@ fn control_frames() -> Vec<Frame> {
         Frame::CutOff,
         Frame::Ack(1),
         Frame::Leave,
+        Frame::Seal(Seal {
+            from: Position { id: 1, chunk: 2 },
+            upto: Position { id: 3, chunk: 4 },
+            last: true,
+            signature: [5; 64],
+        }),
+        Frame::Retract(Position { id: 1, chunk: 0 }),
     ]
 }
 

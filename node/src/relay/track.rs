@@ -18,9 +18,10 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    Mode,
+    Integrity, Mode,
     frame::{self, Chunk, Frame},
     ring::{Cursor, Position, Push, Ring, RingConfig},
+    seal::{Group, Seal, TAIL_BYTES_MAX},
 };
 
 /// How a track is kept.
@@ -103,6 +104,8 @@ struct Reader {
     cut_off: bool,
     /// Its claim does not count for now.
     lapsed: bool,
+    /// From here on it has to be told that what it read is void.
+    retract: Option<Position>,
 }
 
 impl Reader {
@@ -146,6 +149,7 @@ pub struct Counters {
 pub struct Track {
     config: TrackConfig,
     mode: Mode,
+    integrity: Integrity,
     /// Whether this node publishes it.
     origin: bool,
     ring: Ring,
@@ -173,21 +177,38 @@ impl Track {
     /// A track that comes from a parent, and whose first object is to be `from`.
     #[must_use]
     pub fn new(config: TrackConfig, mode: Mode, from: u64) -> Self {
-        Self::with_role(config, mode, from, false)
+        Self::with_role(config, mode, Integrity::None, from, false)
+    }
+
+    /// The same of a track that its origin signs.
+    #[must_use]
+    pub fn new_signed(config: TrackConfig, mode: Mode, from: u64) -> Self {
+        Self::with_role(config, mode, Integrity::Signed, from, false)
     }
 
     /// A track that this node publishes, from object 0 on.
     #[must_use]
     pub fn new_origin(config: TrackConfig, mode: Mode) -> Self {
-        Self::with_role(config, mode, 0, true)
+        Self::with_role(config, mode, Integrity::None, 0, true)
     }
 
-    fn with_role(config: TrackConfig, mode: Mode, from: u64, origin: bool) -> Self {
+    /// The same of a track that this node signs: whoever calls [`Track::publish`] sees to [`Track::next_group`].
+    #[must_use]
+    pub fn new_signing_origin(config: TrackConfig, mode: Mode) -> Self {
+        Self::with_role(config, mode, Integrity::Signed, 0, true)
+    }
+
+    fn with_role(config: TrackConfig, mode: Mode, integrity: Integrity, from: u64, origin: bool) -> Self {
+        let ring = match integrity {
+            Integrity::Signed => Ring::new_signed(config.ring, from),
+            Integrity::None => Ring::new(config.ring, from),
+        };
         let mut track = Self {
             config,
             mode,
+            integrity,
             origin,
-            ring: Ring::new(config.ring, from),
+            ring,
             end: None,
             readers: BTreeMap::new(),
             next_reader: 0,
@@ -206,6 +227,12 @@ impl Track {
     #[must_use]
     pub const fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Whether its origin signs it.
+    #[must_use]
+    pub const fn integrity(&self) -> Integrity {
+        self.integrity
     }
 
     /// The ring, to look at.
@@ -232,6 +259,18 @@ impl Track {
         self.counters
     }
 
+    /// The id after the newest object of which anything may be believed.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        match self.integrity {
+            Integrity::None => self.ring.newest(),
+            Integrity::Signed => {
+                let place = self.ring.verified();
+                place.id + u64::from(place.chunk > 0)
+            }
+        }
+    }
+
     /// Number of readers of a kind.
     #[must_use]
     pub fn readers(&self, kind: ReaderKind) -> usize {
@@ -248,6 +287,9 @@ impl Track {
     /// Whether an object of `length` bytes may be published now.
     #[must_use]
     pub fn may_publish(&self, length: usize) -> bool {
+        if self.ring.tail_bytes() >= TAIL_BYTES_MAX {
+            return false;
+        }
         let owed = self.owed_bytes();
         self.mode == Mode::Live || owed == 0 || owed + length <= self.config.window_bytes
     }
@@ -267,6 +309,12 @@ impl Track {
     /// The origin's end: nothing is published after this.
     pub fn finish(&mut self) {
         self.end = Some(self.ring.next().id);
+    }
+
+    /// What the origin of a signed track has to seal next.
+    #[must_use]
+    pub fn next_group(&self) -> Option<Group> {
+        self.ring.next_group()
     }
 
     /// At the origin, stable is what all readers have acknowledged.
@@ -330,10 +378,51 @@ impl Track {
     /// [`Push::Skipped`] if the gap does not follow what is here.
     pub fn push_gap(&mut self, now: Instant, from: u64, to: u64) -> Result<Option<(u64, u64)>, Push> {
         let missing = self.ring.push_gap(now, from, to)?;
+        self.after_cut();
         if let Some((from, to)) = missing {
             self.counters.missing += to - from;
         }
         Ok(missing)
+    }
+
+    /// Takes a seal that was verified for these chunks, or that this node has made.
+    ///
+    /// # Errors
+    /// [`Push::Skipped`] if the group does not follow what is here.
+    pub fn seal(&mut self, now: Instant, seal: Seal, chunks: &[Chunk]) -> Result<(), Push> {
+        if self.ring.seal(now, seal, chunks) == Push::Skipped {
+            return Err(Push::Skipped);
+        }
+        if seal.last {
+            self.end = Some(seal.upto.id);
+        }
+        self.after_cut();
+        self.follow_acks();
+        Ok(())
+    }
+
+    /// Drops what is not sealed, from this place on.
+    pub fn drop_from(&mut self, place: Position) {
+        self.ring.drop_from(place);
+        self.after_cut();
+    }
+
+    /// Drops what is not sealed: whoever sent it was found to lie.
+    pub fn drop_tail(&mut self) {
+        self.ring.drop_tail();
+        self.after_cut();
+    }
+
+    /// Whoever has read what was dropped is to be told so.
+    fn after_cut(&mut self) {
+        let Some(cut) = self.ring.take_cut() else {
+            return;
+        };
+        for reader in self.readers.values_mut() {
+            if reader.cursor.go_back(cut) {
+                reader.retract = Some(reader.retract.map_or(cut.position, |before| before.min(cut.position)));
+            }
+        }
     }
 
     /// The parent says that the track ends before `id`.
@@ -359,15 +448,18 @@ impl Track {
     /// Adds a reader. Returns its name and the first object id that it may get.
     pub fn open_reader(&mut self, now: Instant, kind: ReaderKind, start: Start) -> (ReaderId, u64) {
         let id = match start {
-            Start::Latest => self.ring.newest(),
+            Start::Latest => self.newest(),
             Start::Oldest => self.ring.oldest(),
             Start::Stable => match self.mode {
-                Mode::Reliable => self.stable.clamp(self.ring.oldest(), self.ring.newest()),
-                Mode::Live => self.ring.newest(),
+                Mode::Reliable => self.stable.clamp(self.ring.oldest(), self.newest()),
+                Mode::Live => self.newest(),
             },
             Start::Id(id) => id,
         };
-        let cursor = self.ring.cursor(id);
+        let (cursor, id) = match kind {
+            ReaderKind::Child => self.ring.group_cursor(id, matches!(start, Start::Id(_))),
+            ReaderKind::Local => (self.ring.cursor(id), id),
+        };
         let name = ReaderId(self.next_reader);
         self.next_reader += 1;
         // What a child holds already, those below it need not have consumed: until it says how far
@@ -376,10 +468,18 @@ impl Track {
             (ReaderKind::Child, Mode::Reliable) => id.min(self.stable),
             _ => id,
         };
-        self.readers.insert(
-            name,
-            Reader { kind, cursor, acked, claimed: acked, caught_up: false, moved: now, cut_off: false, lapsed: false },
-        );
+        let reader = Reader {
+            kind,
+            cursor,
+            acked,
+            claimed: acked,
+            caught_up: false,
+            moved: now,
+            cut_off: false,
+            lapsed: false,
+            retract: None,
+        };
+        self.readers.insert(name, reader);
         self.keep(self.acked());
         (name, id)
     }
@@ -404,6 +504,9 @@ impl Track {
         let Some(reader) = self.readers.get_mut(&name).filter(|reader| !reader.cut_off) else {
             return Read::CutOff;
         };
+        if let Some(place) = reader.retract.take() {
+            return Read::Frame(Frame::Retract(place));
+        }
         match self.ring.read(&mut reader.cursor) {
             Some(frame) => {
                 if reader.follow_claim() {
@@ -412,7 +515,7 @@ impl Track {
                 }
                 Read::Frame(frame)
             }
-            None if self.end.is_some_and(|end| reader.cursor.id() >= end) => Read::Ended,
+            None if self.end.is_some_and(|end| reader.cursor.id() >= end) && self.ring.may_end() => Read::Ended,
             None => Read::Wait,
         }
     }
@@ -446,7 +549,7 @@ impl Track {
     pub fn acked(&self) -> u64 {
         let readers = self.readers.values().filter(|reader| reader.has_claim()).map(|reader| reader.acked);
         let held = self.holds.iter().map(|(acked, _)| *acked);
-        readers.chain(held).min().unwrap_or(u64::MAX).min(self.ring.next().id)
+        readers.chain(held).min().unwrap_or(u64::MAX).min(self.ring.verified().id)
     }
 
     /// Lets claims expire, cuts off laggards, evicts by age. Call often: while a claim stands, the
@@ -458,7 +561,7 @@ impl Track {
         if self.mode == Mode::Live {
             return false;
         }
-        let (newest, laggard) = (self.ring.newest(), self.config.laggard);
+        let (newest, laggard) = (self.newest(), self.config.laggard);
         for reader in self.readers.values_mut() {
             if reader.acked >= newest || std::mem::take(&mut reader.caught_up) {
                 reader.moved = now;

@@ -97,6 +97,14 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A peer passed on, or promised, what the origin of a track has not signed. It is left and not asked again for
+    /// ten minutes.
+    PeerLied {
+        /// The track.
+        track: String,
+        /// The peer.
+        peer_id: String,
+    },
     /// The stream goes on after the parent was lost.
     Repaired {
         /// The track.
@@ -211,6 +219,7 @@ impl Event {
             Self::LinkDown { .. } => "link_down",
             Self::ParentChanged { .. } => "parent_changed",
             Self::ParentLost { .. } => "parent_lost",
+            Self::PeerLied { .. } => "peer_lied",
             Self::Repaired { .. } => "repaired",
             Self::Stuck { .. } => "stuck",
             Self::ChildJoined { .. } => "child_joined",
@@ -238,6 +247,7 @@ impl Event {
             | Self::Misbehaved { peer_id, .. }
             | Self::LinkDown { peer_id, .. }
             | Self::ParentLost { peer_id, .. }
+            | Self::PeerLied { peer_id, .. }
             | Self::ChildJoined { peer_id, .. }
             | Self::ChildLeft { peer_id, .. } => peer_id == peer,
             Self::ParentChanged { from, to, .. } => to == peer || from.as_deref() == Some(peer),

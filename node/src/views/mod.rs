@@ -168,6 +168,8 @@ pub struct TrackHere {
     pub children: Vec<String>,
     /// `live` or `reliable`; unknown until something was received.
     pub mode: Option<String>,
+    /// `signed` if no relay can change the objects unnoticed, else `none`; unknown until something was received.
+    pub integrity: Option<String>,
     /// Oldest object id in the ring.
     pub ring_oldest: u64,
     /// The object id that comes next.

@@ -31,7 +31,7 @@ pub struct Repair {
     pub unix_ms: u64,
     /// Why: `link_down`, `silent`, `stream_closed`, `leaving`, `shed`, `parent_silent`, `parent_gone`, …
     pub cause: String,
-    /// What showed it: `connection`, `silence`, `stream`, `parent` (it said so), `table`, `path` or `origin`.
+    /// What showed it: `connection`, `silence`, `stream`, `parent` (it said so), `table`, `path`, `seals` or `origin`.
     pub detected_by: String,
     /// Milliseconds for which nothing had come from the former parent when it was noticed, if known: the
     /// detection took no longer than that.

@@ -77,7 +77,7 @@ pub struct Search {
 pub struct Candidate {
     /// The peer.
     pub peer: PeerName,
-    /// `parent`, `open`, `doubtful`, `refused`, `unreachable`, `lost`, `unusable`, `unwilling`, `silent`,
+    /// `parent`, `open`, `doubtful`, `refused`, `unreachable`, `lost`, `unusable`, `unwilling`, `lied`, `silent`,
     /// `full`, `too_deep`, `not_attached`, `other_publication` or `below`.
     pub verdict: String,
     /// The same as a sentence, with what was refused and why.

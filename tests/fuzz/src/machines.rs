@@ -18,6 +18,7 @@ use banyan_node::{
         serve::{self, Serve},
     },
     mesh::{self, Control, Input, Mesh},
+    relay::Terms,
     streams::{Batch, CloseBehavior, Link, Read, Reliability, StreamConfig, StreamId},
 };
 use bytes::{Bytes, BytesMut};
@@ -65,7 +66,7 @@ fn drive_mesh(input: &mut Unstructured<'_>) -> Result<()> {
             1 => mesh.handle_input(now, Input::LinkDown { peer: from }),
             2 => mesh.handle_input(now, Input::DialFailed { peer: from, unreachable: input.arbitrary()? }),
             3 => now += Duration::from_millis(u64::from(input.arbitrary::<u16>()?)),
-            4 => drop(mesh.publish(now, &track)),
+            4 => drop(mesh.publish(now, &track, Terms::default())),
             5 => mesh.end_publish(now, &track),
             6 => drop(mesh.subscribe(now, &track)),
             7 => mesh.unsubscribe(now, &track),

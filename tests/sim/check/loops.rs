@@ -92,7 +92,7 @@ impl World {
     /// The parent's half of the rule, at the one moment when it can be kept: nobody is accepted by who
     /// is below it, as far as that one knows.
     pub(crate) fn check_accept(&self, host: u32, to: &PeerId, message: &Control) {
-        if let Control::Tree { message: Message::Accept { path, .. }, track } = message
+        if let Control::Tree { message: Message::Accept { path, .. }, track, .. } = message
             && path.contains(to)
         {
             self.violated(&format!("host {host} accepts {} in {track}, its own ancestor (A7)", self.name(to)));

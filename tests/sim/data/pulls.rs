@@ -4,7 +4,7 @@ use banyan_gossip::{PeerId, TrackName};
 use banyan_node::{
     mesh::Input,
     relay::{
-        Frame, Opening, Pull, TrackConfig,
+        Frame, Integrity, Opening, Pull, TrackConfig,
         pull::{AckStep, Acks, Begin},
     },
 };
@@ -136,7 +136,7 @@ impl World {
         let Ok(begin) = Begin::read(frame, epoch) else {
             return false;
         };
-        let line = || Line::new(epoch, begin.track(TrackConfig::default()));
+        let line = || Line::new(epoch, begin.track(TrackConfig::default(), Integrity::None));
         let Some(line) = local.epochs.line_of(now, epoch, begin.newest, line) else {
             return false;
         };

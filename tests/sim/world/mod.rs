@@ -12,7 +12,10 @@ mod transit;
 use std::time::{Duration, Instant};
 
 use banyan_gossip::{PeerId, TrackName};
-use banyan_node::{mesh::Mesh, relay::Mode};
+use banyan_node::{
+    mesh::Mesh,
+    relay::{Integrity, Mode, Terms},
+};
 
 pub(crate) use time::Event;
 
@@ -165,7 +168,8 @@ impl World {
 
     /// Publishes a track.
     pub fn publish(&mut self, host: u32, track: &TrackName, mode: Mode) -> bool {
-        let epoch = self.with_mesh_quiet(host, |mesh, now| mesh.publish(now, track));
+        let epoch = self
+            .with_mesh_quiet(host, |mesh, now| mesh.publish(now, track, Terms { mode, integrity: Integrity::None }));
         let Some(Ok(epoch)) = epoch else {
             self.after(host);
             return false;

@@ -51,7 +51,9 @@ pub(crate) fn track(name: &str) -> TrackName {
 }
 
 pub(crate) async fn publish(node: &Node, name: &str) -> Publisher {
-    node.publish(track(name), PublishOptions { mode: Mode::Reliable }).await.expect("publishes")
+    node.publish(track(name), PublishOptions { mode: Mode::Reliable, ..PublishOptions::default() })
+        .await
+        .expect("publishes")
 }
 
 pub(crate) async fn subscribe(node: &Node, name: &str) -> Subscriber {

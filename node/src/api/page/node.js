@@ -12,7 +12,7 @@ export async function view(path) {
 export const trackPath = (track, action) => `/v1/tracks/${encodeURIComponent(track)}/${action}`;
 
 const KINDS = ['peer_joined', 'peer_suspected', 'peer_refuted', 'peer_lost', 'peer_left', 'misbehaved', 'link_up', 'link_down',
-  'parent_changed', 'parent_lost', 'repaired', 'stuck', 'child_joined', 'child_left', 'origin_changed', 'gap',
+  'parent_changed', 'parent_lost', 'peer_lied', 'repaired', 'stuck', 'child_joined', 'child_left', 'origin_changed', 'gap',
   'bootstrap_failed', 'library_job', 'library_changed', 'user', 'missed'];
 
 /** Calls `take` with every event from now on; the browser connects anew by itself. */

@@ -148,6 +148,7 @@ export class Panes {
       link_down: () => [`link to ${peer} is down: ${facts.reason}`, ''],
       parent_changed: () => [`${facts.track}: fed by ${this.nameOf(facts.to)} at depth ${facts.depth} (${facts.reason})`, 'good'],
       parent_lost: () => [`${facts.track}: parent ${peer} is lost: ${facts.reason}`, 'bad'],
+      peer_lied: () => [`${facts.track}: ${peer} passes on what the origin has not signed, and is left`, 'bad'],
       repaired: () => [`${facts.track}: repaired, objects flow again after ${ms(facts.gap_ms)} (${facts.reason})`, 'good'],
       stuck: () => [`${facts.track}: no parent: ${facts.reason}`, 'bad'],
       child_joined: () => [`${facts.track}: feeds ${peer}`, ''],

@@ -12,7 +12,7 @@ use crate::{
         args::At,
         exit::{Failure, Outcome},
     },
-    relay::{Mode, OBJECT_BYTES_MAX},
+    relay::{Integrity, Mode, OBJECT_BYTES_MAX},
 };
 
 /// Most nodes: all their sockets belong to one process.
@@ -63,6 +63,9 @@ pub(crate) struct Fanout {
     /// How many others each feeds at most
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u16).range(1..))]
     pub(super) capacity: u16,
+    /// Whether the objects are signed
+    #[arg(long, value_name = "signed|none", default_value = "signed", value_parser = query::parse_integrity)]
+    pub(super) integrity: Integrity,
     #[command(flatten)]
     pub(super) load: Load,
     /// How to report

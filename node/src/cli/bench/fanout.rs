@@ -80,7 +80,7 @@ impl Mesh {
         let builder = builder.capacity(args.capacity).root_slots(args.capacity);
         let origin = builder.clone().start().await?;
         let address = listening(&origin, deadline).await?;
-        let options = PublishOptions { mode: args.load.mode };
+        let options = PublishOptions { mode: args.load.mode, integrity: args.integrity };
         let publisher = origin.publish(track.clone(), options).await.map_err(failed)?;
         let (mut nodes, mut receivers) = (vec![origin], JoinSet::new());
         let stop = CancellationToken::new();

@@ -38,6 +38,9 @@ pub(crate) fn sentence_with(event: &Event, name: impl Fn(&str) -> String) -> Str
             format!("{track}: parent {from}to {} at depth {depth} ({reason}, {tries}, {took})", name(to))
         }
         Event::ParentLost { track, peer_id, reason } => format!("{track}: parent {} is lost: {reason}", name(peer_id)),
+        Event::PeerLied { track, peer_id } => {
+            format!("{track}: {} passes on what the origin has not signed, and is left", name(peer_id))
+        }
         Event::Repaired { track, reason, gap_ms, attach_ms } => {
             let (gap, attach) = (milliseconds(*gap_ms), milliseconds(*attach_ms));
             format!("{track}: repaired, objects flow again after {gap} ({reason}, attached in {attach})")

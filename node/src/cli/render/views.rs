@@ -5,7 +5,7 @@ use super::{
     style::Style,
     table::{pairs, table},
 };
-use crate::views::{Peer, Peers, Status, Track, Tracks};
+use crate::views::{Peer, Peers, Status, Track, TrackHere, Tracks};
 
 /// The status of a node.
 pub(crate) fn status(style: Style, status: &Status) -> String {
@@ -70,13 +70,19 @@ pub(crate) fn tracks(style: Style, tracks: &Tracks) -> String {
             here.map_or("-".to_owned(), |here| {
                 if here.role == here.state { here.role.clone() } else { format!("{}, {}", here.role, here.state) }
             }),
-            here.and_then(|here| here.mode.clone()).unwrap_or("-".to_owned()),
+            here.and_then(mode).unwrap_or("-".to_owned()),
             here.map_or("-".to_owned(), |here| here.ring_next.to_string()),
             here.map_or("-".to_owned(), |here| here.missing.to_string()),
         ]
     };
     let rows: Vec<_> = tracks.tracks.iter().map(row).collect();
     table(style, &["TRACK", "STATE", "ORIGIN", "MEMBERS", "HERE", "MODE", "NEXT ID", "MISSING"], &rows)
+}
+
+/// How a track is published; that it is signed goes without saying.
+fn mode(here: &TrackHere) -> Option<String> {
+    let unsigned = if here.integrity.as_deref() == Some("none") { ", unsigned" } else { "" };
+    Some(format!("{}{unsigned}", here.mode.as_deref()?))
 }
 
 fn or_dash(text: Option<&str>) -> String {

@@ -57,6 +57,7 @@ fn track(name: &str, bytes: u64) -> Track {
         depth: Some(0),
         children: vec![id("attic")],
         mode: None,
+        integrity: None,
         ring_oldest: 0,
         ring_next: 0,
         ring_bytes: 0,

@@ -6,7 +6,7 @@ use banyan_gossip::{PeerId, RelayPolicy, TrackName};
 use banyan_tree::{Source, Unwilling};
 
 use super::{World, track};
-use crate::mesh::Config;
+use crate::{mesh::Config, relay::Terms};
 
 /// Node 0 publishes tracks, node 1 is asked to relay them.
 fn world(configure: impl Fn(&mut Config)) -> World {
@@ -21,7 +21,7 @@ fn name(index: usize) -> TrackName {
 
 fn publish(world: &mut World, track: &TrackName) -> Source {
     let (now, origin) = (world.now, world.order[0]);
-    let epoch = world.mesh(0).publish(now, track).expect("publishes");
+    let epoch = world.mesh(0).publish(now, track, Terms::default()).expect("publishes");
     world.collect();
     world.run(Duration::from_secs(1));
     Source { epoch, origin }

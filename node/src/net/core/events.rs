@@ -23,6 +23,9 @@ impl Core {
                 self.emit(Event::User { id, from, name: event.name, payload: event.payload });
             }
             mesh::Event::Tree(track, event) => self.on_tree_event(&track, event),
+            mesh::Event::Liar(track, peer) => {
+                self.emit(Event::PeerLied { track: track.to_string(), peer_id: peer.to_string() });
+            }
             mesh::Event::LinkUp(peer) => self.emit(Event::LinkUp { peer_id: peer.to_string() }),
             mesh::Event::LinkDown(peer, reason) => {
                 self.emit(Event::LinkDown { peer_id: peer.to_string(), reason: reason.to_owned() });
@@ -95,6 +98,9 @@ pub(super) fn log(event: &Event) {
             tracing::info!(track, parent = to, depth, reason, took_ms, "attached");
         }
         Event::ParentLost { track, peer_id, reason } => tracing::info!(track, parent = peer_id, reason, "parent lost"),
+        Event::PeerLied { track, peer_id } => {
+            tracing::warn!(track, peer = peer_id, "the peer passes on what the origin has not signed; it is left");
+        }
         Event::Repaired { track, reason, gap_ms, attach_ms } => {
             tracing::info!(track, reason, gap_ms, attach_ms, "repaired");
         }

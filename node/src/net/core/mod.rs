@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{PeerId, TrackName};
+use banyan_gossip::{Keys, PeerId, TrackName};
 use tokio::{
     sync::{mpsc, oneshot},
     time::sleep_until,
@@ -46,7 +46,7 @@ use super::{
 };
 use crate::{
     mesh::{self, Mesh, inspect, message::Probed, repairs::RepairLog},
-    relay::{Mode, Opening, TrackConfig},
+    relay::{Opening, Terms, TrackConfig},
     views::{
         Event, OffloadView, Peers, Status, Tracks, TreeView,
         repairs::Repairs,
@@ -63,12 +63,12 @@ pub(crate) use probes::Answer;
 use probes::{Probes, Reply};
 use spares::Spares;
 use streams::{SessionReply, Sessions};
-use tracks::LocalTrack;
+use tracks::{LocalTrack, Publication};
 
 /// What a user of the node asks for.
 #[derive(Debug)]
 pub(crate) enum Request {
-    Publish(TrackName, Mode, oneshot::Sender<Result<Publisher, NodeError>>),
+    Publish(TrackName, Terms, oneshot::Sender<Result<Publisher, NodeError>>),
     Subscribe(TrackName, From, oneshot::Sender<Result<Subscriber, NodeError>>),
     Status(oneshot::Sender<Status>),
     Peers(oneshot::Sender<Peers>),
@@ -109,6 +109,8 @@ pub(crate) enum FromTask {
     PullOpened { track: TrackName, peer: PeerId, ticket: u64, replayed: u64 },
     /// A pull has ended.
     PullEnded { track: TrackName, peer: PeerId, ticket: u64, reason: String },
+    /// A parent passes on what the origin has not signed.
+    ParentLied { track: TrackName, peer: PeerId },
     /// This node opened a session for streams, or could not.
     SessionOpened { peer: PeerId, id: SessionId, stream: Result<Stream, String> },
     /// A peer opened a session for streams.
@@ -135,6 +137,7 @@ pub(crate) struct Parts {
     pub(crate) bootstraps_named: usize,
     pub(crate) hello: Hello,
     pub(crate) track_config: TrackConfig,
+    pub(crate) keys: Arc<dyn Keys>,
     pub(crate) incoming: Arc<Incoming>,
     pub(crate) library: Option<Door>,
     pub(crate) meters: Arc<Meters>,
@@ -166,6 +169,7 @@ pub(crate) struct Core {
     bootstraps_named: usize,
     hello: Hello,
     track_config: TrackConfig,
+    keys: Arc<dyn Keys>,
     started: Instant,
     meters: Arc<Meters>,
     /// When the turn of the loop began that is under way.
@@ -211,6 +215,7 @@ pub(crate) async fn run(parts: Parts) {
         bootstraps_named,
         hello,
         track_config,
+        keys,
         incoming,
         library,
         meters,
@@ -226,6 +231,7 @@ pub(crate) async fn run(parts: Parts) {
         bootstraps_named,
         hello,
         track_config,
+        keys,
         started,
         meters,
         woke: Instant::now(),
@@ -340,7 +346,7 @@ impl Core {
         // A caller that has gone no longer wants its answer. A publisher or subscriber that nobody
         // takes, now or later, is dropped with the answer and undoes what was done for it.
         match request {
-            Request::Publish(track, mode, reply) => drop(reply.send(self.publish(track, mode))),
+            Request::Publish(track, terms, reply) => drop(reply.send(self.publish(track, terms))),
             Request::Subscribe(track, from, reply) => drop(reply.send(self.subscribe(track, from))),
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Peers(reply) => drop(reply.send(inspect::peers(&self.mesh))),
@@ -382,6 +388,9 @@ impl Core {
                 self.mesh.handle_input(Instant::now(), mesh::Input::ParentOpened { track, peer, ticket });
             }
             FromTask::PullEnded { track, peer, ticket, reason } => self.on_pull_ended(track, peer, ticket, reason),
+            FromTask::ParentLied { track, peer } => {
+                self.mesh.handle_input(Instant::now(), mesh::Input::ParentLied { track, peer });
+            }
             FromTask::SessionOpened { peer, id, stream } => self.on_session_opened(peer, id, stream),
             FromTask::SessionCame { peer, id, stream } => self.on_session_came(peer, id, stream),
             FromTask::SessionEnded { peer, id, reason } => self.on_session_ended(peer, id, &reason),
@@ -403,7 +412,9 @@ impl Core {
                 mesh::Output::CloseLink { peer, reason } => self.close_link(&peer, reason),
                 mesh::Output::PersistIncarnation(incarnation) => self.store_incarnation(incarnation),
                 mesh::Output::StreamsWanted { peer } => self.on_streams_wanted(peer),
-                mesh::Output::Open { track, parent, ticket, epoch } => self.open_pull(track, parent, ticket, epoch),
+                mesh::Output::Open { track, parent, ticket, epoch, origin, terms, depth } => {
+                    self.open_pull(track, parent, ticket, Publication { epoch, origin, terms, depth });
+                }
                 mesh::Output::Close { track, parent, ticket, owed } => self.close_pull(&track, parent, ticket, owed),
                 mesh::Output::Serve { track, child, ticket } => self.serve(track, child, ticket),
                 mesh::Output::Drop { track, child, ticket } => self.drop_child(&track, child, ticket),

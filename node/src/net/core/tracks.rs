@@ -18,15 +18,17 @@ use super::{Core, FromTask, QUIET_TICK, TRACK_TICK};
 use crate::{
     mesh::{self, RequestError, inspect, offload::Volume},
     net::{
-        data::{self, Child, PullEvents, Sent},
+        data::{self, Child, PullEvents, Sent, Wanted},
         host::{Multiaddr, Stream},
         line::{Line, SharedTrack},
         node::Publisher,
+        sealer::Sealer,
         subscriber::Subscriber,
         types::{End, From, NodeError},
     },
     relay::{
-        Mode, Opening, OpeningFrom, Track,
+        Integrity, Mode, Opening, OpeningFrom, Terms, Track,
+        seal::Scope,
         track::{ReaderId, Switch},
     },
     views::{Event, Tracks, ms},
@@ -44,6 +46,15 @@ const SEEK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Between two reports of what was forwarded.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a parent is to be asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Publication {
+    pub(super) epoch: u64,
+    pub(super) origin: PeerId,
+    pub(super) terms: Terms,
+    pub(super) depth: u8,
+}
 
 /// Names a data stream: the peer at the other end and the parent's ticket.
 type StreamKey = (PeerId, u64);
@@ -183,16 +194,24 @@ impl Core {
 
     // --- Requests ----------------------------------------------------------------------------
 
-    pub(super) fn publish(&mut self, track: TrackName, mode: Mode) -> Result<Publisher, NodeError> {
+    pub(super) fn publish(&mut self, track: TrackName, terms: Terms) -> Result<Publisher, NodeError> {
         let now = Instant::now();
-        let epoch = self.mesh.publish(now, &track).map_err(|error| node_error(error, &track))?;
+        let epoch = self.mesh.publish(now, &track, terms).map_err(|error| node_error(error, &track))?;
         self.host.provide(track_key(&track));
-        let line = Arc::new(Line::new(epoch, Track::new_origin(self.track_config, mode)));
+        let signed = terms.integrity == Integrity::Signed;
+        let new = if signed { Track::new_signing_origin } else { Track::new_origin };
+        let line = Arc::new(Line::new(epoch, new(self.track_config, terms.mode)));
+        let scope = self.scope(&track, epoch, self.mesh.me());
+        let sealer = signed.then(|| Sealer::start(Arc::clone(&line), scope, Arc::clone(&self.keys)));
         let local = self.local_track(&track);
         local.shared.begin(now, &line, 0);
         local.published = Some(Arc::clone(&line));
         (local.ended, local.leaving) = (None, false);
-        Ok(Publisher::new(track, line))
+        Ok(Publisher::new(track, line, sealer))
+    }
+
+    fn scope(&self, track: &TrackName, epoch: u64, origin: PeerId) -> Scope {
+        Scope { mesh: self.mesh.config().mesh.clone(), track: track.clone(), epoch, origin }
     }
 
     pub(super) fn subscribe(&mut self, track: TrackName, from: From) -> Result<Subscriber, NodeError> {
@@ -233,7 +252,9 @@ impl Core {
             let Some(line) = local.shared.line() else { continue };
             let track = line.lock();
             here.mode = Some(if track.mode() == Mode::Live { "live" } else { "reliable" }.to_owned());
-            (here.ring_oldest, here.ring_next) = (track.ring().oldest(), track.ring().newest());
+            let signed = track.integrity() == Integrity::Signed;
+            here.integrity = Some(if signed { "signed" } else { "none" }.to_owned());
+            (here.ring_oldest, here.ring_next) = (track.ring().oldest(), track.newest());
             here.ring_bytes = track.ring().bytes() as u64;
             let counters = track.counters();
             (here.objects, here.bytes) = (counters.objects, counters.bytes);
@@ -244,7 +265,10 @@ impl Core {
 
     // --- Pulling from parents ----------------------------------------------------------------
 
-    pub(super) fn open_pull(&mut self, track: TrackName, parent: PeerId, ticket: u64, epoch: u64) {
+    pub(super) fn open_pull(&mut self, track: TrackName, parent: PeerId, ticket: u64, publication: Publication) {
+        let Publication { epoch, origin, terms, depth } = publication;
+        let scope = self.scope(&track, epoch, origin);
+        let wanted = Wanted { ticket, scope, terms, depth, keys: Arc::clone(&self.keys) };
         let (addresses, spare) = (self.addresses_of(&parent), self.spares.take(&parent));
         let activity = self.links.get(&parent).map(|link| Arc::clone(&link.activity)).unwrap_or_default();
         let (host, tasks, config) = (self.host.clone(), self.tasks.clone(), self.track_config);
@@ -263,7 +287,12 @@ impl Core {
             let reason = match timeout(OPEN_TIMEOUT, open).await {
                 Ok(Ok(mut stream)) => {
                     stream.drive();
-                    data::pull(shared, config, (ticket, epoch), stream, activity, left, report).await.to_string()
+                    let error = data::pull(shared, config, wanted, stream, activity, left, report).await;
+                    if error.is_lie() {
+                        let (track, peer) = (name.clone(), parent);
+                        let _ = tasks.send(FromTask::ParentLied { track, peer }).await;
+                    }
+                    error.to_string()
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "opening the data stream timed out".to_owned(),
@@ -384,8 +413,8 @@ impl Core {
             finished = state.end().is_some();
             local.switch = state.take_switch().or(local.switch);
             let news = state.handle_timeout(now);
-            let bounds = (line.epoch, state.ring().oldest(), state.ring().newest());
-            quiet &= local.told == bounds && state.acked() >= state.ring().newest();
+            let bounds = (line.epoch, state.ring().oldest(), state.newest());
+            quiet &= local.told == bounds && state.acked() >= state.newest();
             let trial = self.mesh.tree(track).is_some_and(Tree::on_trial);
             let brought: Vec<_> = if trial { state.brought().collect() } else { Vec::new() };
             drop(state);

@@ -49,7 +49,7 @@ impl Behaviour {
             .with_max_pending_outgoing(Some(PENDING_OUTGOING_MAX));
         let protocols = Protocols {
             control: protocol(config, "control/1"),
-            data: protocol(config, "data/1"),
+            data: protocol(config, "data/2"),
             streams: protocol(config, "streams/1"),
             library: protocol(config, "library/1"),
         };
