@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn arguments_have_defaults() {
-        let (mode, integrity) = (Mode::Live, Integrity::Signed);
+        let (mode, integrity) = (Mode::Live, Integrity::None);
         let expected = Publish { framing: Framing::Bytes, mode, integrity, object_bytes: 65536 };
         assert_eq!(publish(&"/v1/tracks/a/publish".parse().expect("it is a URI")), Ok(expected));
         let expected = Subscribe { from: From::Latest, framing: Framing::Bytes, timeout: None };
@@ -262,9 +262,9 @@ mod tests {
 
     #[test]
     fn arguments_are_understood() {
-        let (mode, integrity) = (Mode::Reliable, Integrity::None);
+        let (mode, integrity) = (Mode::Reliable, Integrity::Signed);
         let expected = Publish { framing: Framing::Lines, mode, integrity, object_bytes: 1 };
-        assert_eq!(publish(&uri("framing=lines&mode=reliable&integrity=none&object_size=1")), Ok(expected));
+        assert_eq!(publish(&uri("framing=lines&mode=reliable&integrity=signed&object_size=1")), Ok(expected));
         let expected =
             Subscribe { from: From::Id(7), framing: Framing::Length, timeout: Some(Duration::from_millis(1500)) };
         assert_eq!(subscribe(&uri("from=7&framing=length&timeout=1.5")), Ok(expected));

@@ -200,7 +200,7 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "live|reliable", default_value = "live", value_parser = query::parse_mode)]
     pub(crate) mode: Mode,
     /// Whether the objects are signed, so that no relay can change them unnoticed
-    #[arg(long, value_name = "signed|none", default_value = "signed", value_parser = query::parse_integrity)]
+    #[arg(long, value_name = "signed|none", default_value = "none", value_parser = query::parse_integrity)]
     pub(crate) integrity: Integrity,
     /// Largest object of bytes framing, in bytes
     #[arg(long, value_name = "N", default_value_t = OBJECT_BYTES_DEFAULT, value_parser = query::parse_object_size)]

@@ -35,9 +35,9 @@ pub const OBJECT_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[serde(rename_all = "snake_case")]
 pub enum Integrity {
     /// They are: a relay that changes them is found out and left, and nothing that it changed is handed out.
-    #[default]
     Signed,
     /// They are not: members trust one another with what they relay.
+    #[default]
     None,
 }
 

@@ -64,7 +64,7 @@ pub(crate) struct Fanout {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u16).range(1..))]
     pub(super) capacity: u16,
     /// Whether the objects are signed
-    #[arg(long, value_name = "signed|none", default_value = "signed", value_parser = query::parse_integrity)]
+    #[arg(long, value_name = "signed|none", default_value = "none", value_parser = query::parse_integrity)]
     pub(super) integrity: Integrity,
     #[command(flatten)]
     pub(super) load: Load,
