@@ -9,8 +9,8 @@ use std::{
 };
 
 use banyan_gossip::{
-    Ed25519Keys, Gossip, Input, Keys, LocalPeer, MeshName, Message, Output, PeerId, Role, RowBody, Signed, TrackEntry,
-    TrackName,
+    Deed, Ed25519Keys, Gossip, Input, Keys, LocalPeer, MeshName, Message, Output, PeerId, Role, RowBody, Signed,
+    TrackEntry, TrackName,
     op::{Claim, Op, OpId, SignedOp, UserEvent},
 };
 use banyan_node::{
@@ -74,6 +74,8 @@ struct Member {
     rng: fastrand::Rng,
     version: u64,
     said: u64,
+    /// The origin's word that it publishes the track, without which nobody takes this member as a parent.
+    deed: Option<Deed>,
 }
 
 #[tokio::main]
@@ -112,6 +114,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         rng,
         version: 1 << 40,
         said: 0,
+        deed: None,
     };
     let (greeted, mut from_greetings) = mpsc::channel(64);
     let (inbox, mut messages) = mpsc::channel(1024);
@@ -241,14 +244,17 @@ impl Member {
                 }
                 self.gossip.handle_input(Instant::now(), Input::Message { from, message });
             }
-            Control::Tree { track, message: banyan_tree::Message::Join { request, .. } }
+            Control::Tree { message: banyan_tree::Message::Accept { .. }, deed: Some(deed), .. } => {
+                self.deed = Some(deed)
+            }
+            Control::Tree { track, message: banyan_tree::Message::Join { request, .. }, .. }
                 if track == self.args.track =>
             {
                 if let Some(message) = self.answer(request) {
                     if matches!(message, banyan_tree::Message::Accept { .. }) {
                         self.children.insert(from, Instant::now());
                     }
-                    self.send(&from, &Control::Tree { track, message });
+                    self.send(&from, &Control::Tree { track, message, deed: self.deed });
                 }
             }
             Control::Tree { message: banyan_tree::Message::Detach { .. }, .. } => drop(self.children.remove(&from)),
@@ -264,7 +270,7 @@ impl Member {
             let entry = row.tracks.get(&self.args.track)?;
             (entry.role == Role::Origin).then_some(Source { epoch: entry.epoch, origin: row.peer })
         };
-        self.gossip.table().iter_live().find_map(|row| origin(row))
+        self.gossip.table().iter_live().find_map(origin)
     }
 
     fn answer(&mut self, request: u64) -> Option<banyan_tree::Message> {
@@ -346,11 +352,22 @@ impl Member {
         if let Some(row) = self.row() {
             self.gossip.handle_input(now, Input::Update(row));
         }
+        if let (None, Some(source)) = (self.deed, self.source()) {
+            let (request, source) = (self.rng.u64(1..), Some(source));
+            let message = banyan_tree::Message::Join { request, source, height: 0, need: None, repair: false };
+            let asked: Vec<PeerId> = self.links.keys().copied().collect();
+            for peer in asked {
+                self.send(
+                    &peer,
+                    &Control::Tree { track: self.args.track.clone(), message: message.clone(), deed: None },
+                );
+            }
+        }
         for (child, told) in &mut self.children {
             if now - *told >= 2 * TURN {
                 *told = now;
                 let message = banyan_tree::Message::Pulse { origin_age_ms: 0 };
-                let pulse = Control::Tree { track: self.args.track.clone(), message };
+                let pulse = Control::Tree { track: self.args.track.clone(), message, deed: None };
                 if let Some((_, outbox)) = self.links.get(child) {
                     let _ = outbox.try_send(pulse.encode());
                 }
@@ -385,7 +402,7 @@ impl Member {
         let op = Op::UserEvent(UserEvent { id, name: "flood".to_owned(), payload: "x".repeat(64) });
         let mut bytes = Vec::new();
         ciborium::into_writer(&op, &mut bytes).expect("writing to memory does not fail");
-        let signature = self.keys.sign(&Signed { mesh: &self.args.mesh, op: &bytes });
+        let signature = self.keys.sign(&Signed::op(&self.args.mesh, &bytes));
         SignedOp::new(op, signature)
     }
 

@@ -171,7 +171,7 @@ impl Soak {
             self.nodes[place].kill();
             self.later.push((now + Duration::from_secs_f64(self.rng.f64() * AWAY_MAX_S), place, Later::Start));
         }
-        if self.kills % OTHER_EVERY == 0
+        if self.kills.is_multiple_of(OTHER_EVERY)
             && let Some(place) = self.victim()
         {
             self.freezes += 1;

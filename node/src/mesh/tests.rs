@@ -16,7 +16,7 @@ use crate::relay::Terms;
 const LATENCY: Duration = Duration::from_millis(1);
 
 enum Do {
-    Input(PeerId, Input),
+    Input(PeerId, Box<Input>),
     Dial { from: PeerId, to: PeerId, bootstrap: Option<usize> },
 }
 
@@ -108,8 +108,8 @@ impl World {
     fn unlink(&mut self, a: PeerId, b: PeerId) {
         if self.links.remove(&pair(a, b)) {
             self.held.retain(|(from, to, _)| pair(*from, *to) != pair(a, b));
-            self.later(Do::Input(a, Input::LinkDown { peer: b }));
-            self.later(Do::Input(b, Input::LinkDown { peer: a }));
+            self.later(Do::Input(a, Box::new(Input::LinkDown { peer: b })));
+            self.later(Do::Input(b, Box::new(Input::LinkDown { peer: a })));
         }
     }
 
@@ -131,15 +131,18 @@ impl World {
     fn heal(&mut self) {
         self.cut.clear();
         for (from, to, message) in std::mem::take(&mut self.held) {
-            self.later(Do::Input(to, Input::Message { from, message }));
+            self.later(Do::Input(to, Box::new(Input::Message { from, message })));
         }
     }
 
     fn close_stream(&mut self, parent: PeerId, child: PeerId, ticket: u64) {
         if self.streams.remove(&(parent, child, ticket)).is_some() {
-            self.later(Do::Input(parent, Input::ChildClosed { track: track(), peer: child, ticket }));
+            self.later(Do::Input(parent, Box::new(Input::ChildClosed { track: track(), peer: child, ticket })));
             let reason = "closed".to_owned();
-            self.later(Do::Input(child, Input::ParentClosed { track: track(), peer: parent, ticket, reason }));
+            self.later(Do::Input(
+                child,
+                Box::new(Input::ParentClosed { track: track(), peer: parent, ticket, reason }),
+            ));
         }
     }
 
@@ -165,7 +168,7 @@ impl World {
                 if cut {
                     self.held.push((me, to, message));
                 } else {
-                    self.later(Do::Input(to, Input::Message { from: me, message }));
+                    self.later(Do::Input(to, Box::new(Input::Message { from: me, message })));
                 }
             }
             Output::Dial { peer, .. } => {
@@ -180,23 +183,26 @@ impl World {
             Output::CloseLink { peer, .. } => self.unlink(me, peer),
             Output::Open { parent, ticket, .. } => {
                 self.streams.insert((parent, me, ticket), false);
-                self.later(Do::Input(parent, Input::ChildOpened { track: track(), peer: me, ticket }));
+                self.later(Do::Input(parent, Box::new(Input::ChildOpened { track: track(), peer: me, ticket })));
             }
             Output::Close { parent, ticket, .. } => {
                 if self.streams.remove(&(parent, me, ticket)).is_some() {
-                    self.later(Do::Input(parent, Input::ChildClosed { track: track(), peer: me, ticket }));
+                    self.later(Do::Input(parent, Box::new(Input::ChildClosed { track: track(), peer: me, ticket })));
                 }
             }
             Output::Serve { child, ticket, .. } => {
                 if let Some(open) = self.streams.get_mut(&(me, child, ticket)) {
                     *open = true;
-                    self.later(Do::Input(child, Input::ParentOpened { track: track(), peer: me, ticket }));
+                    self.later(Do::Input(child, Box::new(Input::ParentOpened { track: track(), peer: me, ticket })));
                 }
             }
             Output::Drop { child, ticket, .. } => {
                 if self.streams.remove(&(me, child, ticket)).is_some() {
                     let reason = "dropped".to_owned();
-                    self.later(Do::Input(child, Input::ParentClosed { track: track(), peer: me, ticket, reason }));
+                    self.later(Do::Input(
+                        child,
+                        Box::new(Input::ParentClosed { track: track(), peer: me, ticket, reason }),
+                    ));
                 }
             }
             Output::PersistIncarnation(_) | Output::StreamsWanted { .. } => {}
@@ -236,7 +242,7 @@ impl World {
             self.now = self.now.max(next);
             if queued == Some(next) {
                 match self.queue.pop_first().expect("there is one").1 {
-                    Do::Input(peer, input) => self.input(peer, input),
+                    Do::Input(peer, input) => self.input(peer, *input),
                     Do::Dial { from, to, bootstrap } => self.dial(from, to, bootstrap),
                 }
             } else {

@@ -188,7 +188,7 @@ impl World {
         self.passed.set(self.passed.get() + 1);
         match (lie, frame) {
             (Lie::Change(every), Frame::Chunk(chunk))
-                if self.passed.get() % every == 0 && chunk.wire.len() > HEADER_BYTES =>
+                if self.passed.get().is_multiple_of(every) && chunk.wire.len() > HEADER_BYTES =>
             {
                 Some(Frame::Chunk(flipped(&chunk, self.passed.get())))
             }
