@@ -52,6 +52,8 @@ struct Hello<'a> {
     instance: u64,
 }
 
+/// The version of the protocol that its honest peers speak.
+const VERSION: u16 = 2;
 /// Ops that it keeps to say them again.
 const KEPT_MAX: usize = 4_096;
 /// Between two turns of what it does all the time.
@@ -175,7 +177,7 @@ impl Member {
     }
 
     fn hello(&self) -> Vec<u8> {
-        let version = if self.does("version") { 2 } else { 1 };
+        let version = if self.does("version") { VERSION + 1 } else { VERSION };
         let hello = Hello { version, mesh: &self.args.mesh, incarnation: 1, instance: 1 };
         let mut bytes = Vec::new();
         ciborium::into_writer(&hello, &mut bytes).expect("writing to memory does not fail");

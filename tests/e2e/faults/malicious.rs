@@ -129,7 +129,7 @@ pub(super) fn many_at_once(bench: &Bench<'_>) -> Done<Vec<Row>> {
 
 /// A node that speaks another version of the protocol.
 pub(super) fn version(bench: &Bench<'_>) -> Done<Vec<Row>> {
-    let name = "a node of protocol version 2 among those of version 1";
+    let name = "a node of protocol version 3 among those of version 2";
     if program(bench).is_none() {
         return Ok(Vec::new());
     }
@@ -139,7 +139,7 @@ pub(super) fn version(bench: &Bench<'_>) -> Done<Vec<Row>> {
     let (newer, _) = let_loose(bench, &stage.lab, 5, "version")?;
     let told = eventually(Duration::from_secs(10), || {
         let checkup = stage.lab.nodes[0].text("/v1/doctor").ok()?;
-        checkup.contains("protocol version 2").then_some(())
+        checkup.contains("protocol version 3").then_some(())
     });
     stage.run(2.0);
     drop(newer);
