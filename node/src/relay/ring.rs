@@ -367,16 +367,7 @@ impl Ring {
         while self.entries.front().is_some_and(|entry| entry.what.id() == id) {
             let entry = self.entries.pop_front().expect("there is a front");
             self.evicted += 1;
-            match entry.what {
-                Held::Chunk(chunk) => {
-                    self.bytes -= chunk.wire.len();
-                    self.objects -= usize::from(chunk.first);
-                }
-                Held::Gap { .. } => {
-                    self.bytes -= GAP_BYTES;
-                    self.objects -= 1;
-                }
-            }
+            self.forget(&entry.what);
         }
         if let Some(seals) = &mut self.seals {
             while seals.held.front().is_some_and(|sealed| sealed.begin < self.evicted) {
@@ -384,6 +375,16 @@ impl Ring {
                 seals.evicted += 1;
             }
         }
+    }
+
+    /// What was taken out counts no longer.
+    fn forget(&mut self, what: &Held) {
+        let (bytes, objects) = match what {
+            Held::Chunk(chunk) => (chunk.wire.len(), usize::from(chunk.first)),
+            Held::Gap { .. } => (GAP_BYTES, 1),
+        };
+        self.bytes -= bytes;
+        self.objects -= objects;
     }
 
     /// A cursor at object `id`, or at the nearest place after it that is held. An id beyond the
@@ -551,17 +552,8 @@ impl Ring {
         };
         let cut = Cut { entry: self.evicted + length as u64, position: first.position() };
         (self.appended, self.next) = (first.before, cut.position);
-        for entry in self.entries.drain(length..) {
-            match entry.what {
-                Held::Chunk(chunk) => {
-                    self.bytes -= chunk.wire.len();
-                    self.objects -= usize::from(chunk.first);
-                }
-                Held::Gap { .. } => {
-                    self.bytes -= GAP_BYTES;
-                    self.objects -= 1;
-                }
-            }
+        for entry in self.entries.split_off(length) {
+            self.forget(&entry.what);
         }
         if let Some(seals) = &mut self.seals {
             seals.cut = Some(seals.cut.filter(|before| before.entry < cut.entry).unwrap_or(cut));
