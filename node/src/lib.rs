@@ -5,6 +5,7 @@
 
 pub mod admission;
 mod batch;
+pub mod count;
 pub mod library;
 pub mod mesh;
 pub mod relay;

@@ -270,17 +270,7 @@ impl World {
 
 /// The length of a message's CBOR, without making it.
 fn encoded_len(message: &Control) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
+    let mut count = banyan_node::count::Count::default();
     ciborium::into_writer(message, &mut count).expect("counting does not fail");
     count.0
 }

@@ -132,17 +132,7 @@ impl Past {
 
 /// The length of an event as JSON, without writing it.
 fn json_bytes(view: &EventView) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
+    let mut count = crate::count::Count::default();
     // An event has text keys alone.
     let _ = serde_json::to_writer(&mut count, view);
     count.0
