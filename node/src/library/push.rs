@@ -2,10 +2,16 @@
 //! each other ("super-seeding").
 //!
 //! A peer is told of a few pieces of the source at a time, which nobody else was told of, and of more when it has
-//! fetched these. When none are left, a peer that waits for nothing of the source is told of another's, those that
-//! nobody has first. So each piece leaves the source once before any leaves it twice, and few do.
+//! fetched these. When none are left, the others have the rest to come from each other. Only what does not come is
+//! offered a second time: a piece whose peer fetches nothing of the source for much longer than peers usually need for
+//! a piece, and any piece to a peer that others bring nothing. So each piece leaves the source once before any leaves it
+//! twice, and few do.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use banyan_gossip::PeerId;
 
@@ -21,6 +27,11 @@ pub const PEERS_MAX: usize = 4096;
 const AHEAD_BYTES: u64 = 64 * 1024 * 1024;
 /// Least that a peer is ahead, unless the package is that small.
 const PEER_AHEAD_BYTES_MIN: u64 = 2 * 1024 * 1024;
+
+/// A peer is late when it needed this many times as long as peers need for a piece, and at least so long.
+const LATE: (u32, Duration) = (3, Duration::from_secs(1));
+/// So long a piece takes before any was fetched.
+const FIRST_TIME: Duration = Duration::from_secs(3);
 
 /// How many bytes each of so many peers is offered more than it has fetched: what a fast link carries in half a
 /// second, but of a small package not much more than everybody's part of it, so that each piece leaves once.
@@ -39,6 +50,8 @@ pub struct Offers {
     /// How many peers have each piece.
     had: Box<[u16]>,
     ahead_bytes: u64,
+    /// How long a peer waits for a piece of the source: an exponentially weighted moving average.
+    time: Duration,
     peers: BTreeMap<PeerId, Peer>,
 }
 
@@ -50,6 +63,29 @@ struct Peer {
     known: PieceSet,
     /// Bytes that it was offered and does not have.
     open_bytes: u64,
+    /// When it had the last piece that it was offered, or was offered one after it had all of these.
+    served: Instant,
+    /// When it had the last piece of somebody else.
+    fed: Instant,
+}
+
+impl Peer {
+    /// Says whether it did not know of it.
+    fn offer(&mut self, now: Instant, piece: Piece, bytes: u32) -> bool {
+        let new = self.known.insert(piece);
+        if new {
+            if self.open_bytes == 0 {
+                self.served = now;
+            }
+            self.open_bytes += u64::from(bytes);
+        }
+        new
+    }
+
+    /// What it was offered and does not have.
+    fn open(&self) -> impl Iterator<Item = Piece> {
+        self.known.iter().filter(|piece| !self.have.contains(*piece))
+    }
 }
 
 impl Offers {
@@ -59,11 +95,12 @@ impl Offers {
     pub fn new(sizes: impl IntoIterator<Item = u32>, ahead_bytes: u64) -> Self {
         let sizes: Box<[u32]> = sizes.into_iter().collect();
         let none: Box<[u16]> = vec![0; sizes.len()].into();
-        Self { copies: none.clone(), had: none, sizes, ahead_bytes: ahead_bytes.max(1), peers: BTreeMap::new() }
+        let (ahead_bytes, time) = (ahead_bytes.max(1), FIRST_TIME);
+        Self { copies: none.clone(), had: none, sizes, ahead_bytes, time, peers: BTreeMap::new() }
     }
 
     /// A peer takes part and has these pieces. Says whether it can.
-    pub fn handle_up(&mut self, peer: PeerId, have: PieceSet) -> bool {
+    pub fn handle_up(&mut self, now: Instant, peer: PeerId, have: PieceSet) -> bool {
         self.handle_down(&peer);
         if self.peers.len() >= PEERS_MAX || have.len() as usize != self.sizes.len() {
             return false;
@@ -73,12 +110,13 @@ impl Offers {
             self.had[piece.0 as usize] += 1;
         }
         let have_bytes = have.iter().map(|piece| u64::from(self.sizes[piece.0 as usize])).sum();
-        self.peers.insert(peer, Peer { known: have.clone(), have, have_bytes, open_bytes: 0 });
+        self.peers.insert(peer, Peer { known: have.clone(), have, have_bytes, open_bytes: 0, served: now, fed: now });
         true
     }
 
     /// A peer says that it has more pieces.
-    pub fn handle_has(&mut self, peer: &PeerId, pieces: Range<u32>) {
+    pub fn handle_has(&mut self, now: Instant, peer: &PeerId, pieces: Range<u32>) {
+        let late = self.late();
         let Some(peer) = self.peers.get_mut(peer) else { return };
         for piece in (pieces.start..pieces.end.min(peer.have.len())).map(Piece) {
             if !peer.have.insert(piece) {
@@ -89,8 +127,12 @@ impl Offers {
             self.had[piece.0 as usize] += 1;
             if peer.known.insert(piece) {
                 self.copies[piece.0 as usize] += 1;
+                peer.fed = now;
             } else {
                 peer.open_bytes -= bytes;
+                let took = now.saturating_duration_since(peer.served).min(late);
+                self.time = (self.time * 7 + took) / 8;
+                peer.served = now;
             }
         }
     }
@@ -122,29 +164,59 @@ impl Offers {
     }
 
     /// Whom to tell of which pieces next: the peer with the fewest open bytes of a run that nobody was offered, or
-    /// one without any of a piece that others were.
-    pub fn poll_offer(&mut self) -> Option<(PeerId, Range<u32>)> {
-        // Half of what it is ahead: the next offer comes before it is through with this one.
-        let most = self.ahead_bytes.div_ceil(2);
+    /// somebody of a piece that does not come otherwise.
+    pub fn poll_offer(&mut self, now: Instant) -> Option<(PeerId, Range<u32>)> {
         let fresh = self.copies.iter().position(|copies| *copies == 0);
-        let room = if fresh.is_some() { self.ahead_bytes } else { 1 };
-        let open = self.peers.iter_mut().filter(|(_, peer)| peer.open_bytes < room && !peer.known.is_full());
-        let (id, peer) = open.min_by_key(|(_, peer)| peer.open_bytes)?;
-        let (first, most) = match fresh {
-            Some(first) => (first, most),
+        let (id, first, most) = match fresh {
+            Some(first) => {
+                let open = self.peers.iter().filter(|(_, peer)| peer.open_bytes < self.ahead_bytes);
+                let (id, _) = open.min_by_key(|(_, peer)| peer.open_bytes)?;
+                // Half of what it is ahead: the next offer comes before it is through with this one.
+                (*id, first as u32, self.ahead_bytes.div_ceil(2))
+            }
             None => {
-                let rarity = |piece: &Piece| (self.had[piece.0 as usize], self.copies[piece.0 as usize]);
-                (peer.known.missing().min_by_key(rarity)?.0 as usize, 1)
+                let (id, piece) = self.second(now)?;
+                (id, piece.0, 1)
             }
         };
-        let (copies, mut end, mut bytes) = (self.copies[first], first, 0);
-        while bytes < most && self.copies.get(end) == Some(&copies) && peer.known.insert(Piece(end as u32)) {
-            self.copies[end] += 1;
-            bytes += u64::from(self.sizes[end]);
+        let peer = self.peers.get_mut(&id)?;
+        let copies = self.copies[first as usize];
+        let (mut end, mut bytes) = (first, 0);
+        while bytes < most
+            && self.copies.get(end as usize) == Some(&copies)
+            && peer.offer(now, Piece(end), self.sizes[end as usize])
+        {
+            self.copies[end as usize] += 1;
+            bytes += u64::from(self.sizes[end as usize]);
             end += 1;
         }
-        peer.open_bytes += bytes;
-        Some((*id, first as u32..end as u32))
+        Some((id, first..end))
+    }
+
+    /// Whom to offer which piece although others were offered it, since it does not come.
+    fn second(&self, now: Instant) -> Option<(PeerId, Piece)> {
+        let late = self.late();
+        let is_late = |since: Instant| now.saturating_duration_since(since) >= late;
+        let (had, copies) = (|piece: Piece| self.had[piece.0 as usize], |piece: Piece| self.copies[piece.0 as usize]);
+        let waiting = || self.peers.values().filter(|peer| peer.open_bytes > 0 && is_late(peer.served));
+        // What nobody has, and all that were offered it are late.
+        let mut stuck: BTreeMap<Piece, u16> = BTreeMap::new();
+        for piece in waiting().flat_map(Peer::open).filter(|piece| had(*piece) == 0) {
+            *stuck.entry(piece).or_default() += 1;
+        }
+        stuck.retain(|piece, late| *late == copies(*piece));
+        let mut idle = self.peers.iter().filter(|(_, peer)| peer.open_bytes == 0 && !peer.known.is_full());
+        idle.find_map(|(id, peer)| {
+            // A peer that others bring nothing is not offered what nobody has: they could not.
+            let unfed = is_late(peer.fed).then(|| peer.known.missing().filter(|piece| had(*piece) > 0));
+            let stuck = stuck.keys().copied().filter(|piece| !peer.known.contains(*piece));
+            let piece = stuck.chain(unfed.into_iter().flatten()).min_by_key(|piece| (had(*piece), copies(*piece)))?;
+            Some((*id, piece))
+        })
+    }
+
+    fn late(&self) -> Duration {
+        (self.time * LATE.0).max(LATE.1)
     }
 }
 

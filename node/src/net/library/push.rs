@@ -198,10 +198,7 @@ impl Push {
                         let Ok((peer, event)) = inbox.try_recv() else { break };
                         self.on_event(peer, event);
                     }
-                    let mut state = lock(&self.shared.state);
-                    if let Some(offers) = state.pushes.get_mut(&self.job.package) {
-                        while offers.poll_offer().is_some() {}
-                    }
+                    self.offer();
                 }
                 _ = look.tick() => {
                     for target in self.targets.values_mut().filter(|target| target.is_with_us() && !target.is_done()) {
@@ -209,6 +206,7 @@ impl Push {
                             target.state = State::Lost;
                         }
                     }
+                    self.offer();
                     self.tell_progress();
                 }
             }
@@ -218,15 +216,24 @@ impl Push {
         }
     }
 
+    /// Lets peers know of more pieces; they are told when they are told what is new.
+    fn offer(&self) {
+        let mut state = lock(&self.shared.state);
+        if let Some(offers) = state.pushes.get_mut(&self.job.package) {
+            while offers.poll_offer(Instant::now()).is_some() {}
+        }
+    }
+
     fn on_event(&mut self, peer: PeerId, event: FromSource) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
         let mut state = lock(&self.shared.state);
         let Some(offers) = state.pushes.get_mut(&self.job.package) else { return };
+        let now = Instant::now();
         match event {
             FromSource::Push(said) => {
                 target.away = None;
                 if !matches!(said, PushState::Refused(_) | PushState::Failed(_)) && offers.known(&peer).is_none() {
-                    offers.handle_up(peer, PieceSet::empty(self.manifest.piece_count()));
+                    offers.handle_up(now, peer, PieceSet::empty(self.manifest.piece_count()));
                 }
                 if said == PushState::Ready && self.open {
                     target.tell(Command::Install(self.job.id));
@@ -235,9 +242,9 @@ impl Push {
             }
             FromSource::Has(ranges) => {
                 if offers.known(&peer).is_none() {
-                    offers.handle_up(peer, PieceSet::empty(self.manifest.piece_count()));
+                    offers.handle_up(now, peer, PieceSet::empty(self.manifest.piece_count()));
                 }
-                ranges.into_iter().for_each(|(first, end)| offers.handle_has(&peer, first..end));
+                ranges.into_iter().for_each(|(first, end)| offers.handle_has(now, &peer, first..end));
             }
             FromSource::Down => {
                 target.away.get_or_insert_with(Instant::now);

@@ -197,7 +197,8 @@ impl Sim {
 
     /// Tells the peers of a node that pushes what it offers them.
     pub(super) fn offer(&mut self, node: usize) {
-        while let Some((to, pieces)) = self.nodes[node].offers.as_mut().and_then(Offers::poll_offer) {
+        let now = self.now;
+        while let Some((to, pieces)) = self.nodes[node].offers.as_mut().and_then(|offers| offers.poll_offer(now)) {
             self.send(index(to), node, Message::Has(pieces));
         }
     }
@@ -324,7 +325,7 @@ impl Sim {
             Message::End(request, end) => self.input(to, Input::Ended { source, request, end }),
             Message::Has(pieces) => {
                 if let Some(offers) = &mut node.offers {
-                    offers.handle_has(&source, pieces.clone());
+                    offers.handle_has(now, &source, pieces.clone());
                     self.offer(to);
                 }
                 self.input(to, Input::SourceHas { source, pieces });

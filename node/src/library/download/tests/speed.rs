@@ -106,7 +106,7 @@ fn push_to_twenty(pieces: u32, uplink: f64) -> (f64, f64) {
     for node in 1..=20 {
         sim.add_empty(GBIT, GBIT);
         sim.download(node, Config::default());
-        offers.handle_up(peer(node), sim.nodes[node].have.clone());
+        offers.handle_up(sim.now, peer(node), sim.nodes[node].have.clone());
     }
     sim.nodes[source].offers = Some(offers);
     for node in 1..=20 {
