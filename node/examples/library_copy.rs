@@ -1,10 +1,11 @@
-//! How fast a package comes from one source, beside a plain copy over one stream of the same transport.
+//! How fast a package comes from one source, beside what else goes over one stream of the same transport: the same file, copied, and bytes
+//! from memory to nowhere.
 //!
 //! `cargo run --release -p banyan-node --example library_copy -- [MIB] [FOLDER]`
 
 use std::{
     env, fs, io,
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -14,7 +15,7 @@ use banyan_node::{
     net::host::{self, HostConfig, HostEvent, Limits},
 };
 use futures::{AsyncReadExt, AsyncWriteExt};
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{sync::mpsc, task::block_in_place, time::sleep};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -29,27 +30,29 @@ async fn main() -> Result<()> {
     fs::create_dir_all(&b)?;
     let mut ratios = Vec::new();
     for round in 1..=3 {
-        let start = cpu()?;
-        let plain = plain_copy(mib).await?;
-        let plain_cpu = cpu()? - start;
+        let (stream, stream_cpu) = copy(mib, None).await?;
+        let (file, file_cpu) = copy(mib, Some((&a.join("big/big.bin"), &work.path().join("copy")))).await?;
         let (fetched, committed, fetch_cpu) = fetch(&a, &b).await?;
         let cost = |cpu: f64| cpu * 1024.0 / mib as f64;
         let rate = |time: Duration| mib as f64 / time.as_secs_f64();
-        ratios.push(rate(fetched) / rate(plain));
+        ratios.push(rate(fetched) / rate(file));
         println!(
-            "round {round}: plain {:.0} MiB/s, package {:.0} MiB/s fetched, {:.0} MiB/s with commit; {:.2} of plain; \
-             CPU {:.2} and {:.2} s a GiB at both ends; {}",
-            rate(plain),
+            "round {round}: stream {:.0} MiB/s, file {:.0}, package {:.0} fetched, {:.0} with commit: {:.2} of file, {:.2} of stream; \
+             CPU {:.2}, {:.2} and {:.2} s a GiB at both ends; {}",
+            rate(stream),
+            rate(file),
             rate(fetched),
             rate(committed),
-            rate(fetched) / rate(plain),
-            cost(plain_cpu),
+            rate(fetched) / rate(file),
+            rate(fetched) / rate(stream),
+            cost(stream_cpu),
+            cost(file_cpu),
             cost(fetch_cpu),
             memory(),
         );
     }
     ratios.sort_by(f64::total_cmp);
-    println!("median {:.2} of plain", ratios[ratios.len() / 2]);
+    println!("median {:.2} of file", ratios[ratios.len() / 2]);
     Ok(())
 }
 
@@ -81,8 +84,8 @@ fn write_package(folder: &Path, mib: u64) -> Result<()> {
     Ok(())
 }
 
-/// Bytes from memory over one data stream.
-async fn plain_copy(mib: u64) -> Result<Duration> {
+/// Bytes over one data stream, a file to a file or from memory to nowhere: how long that takes, and what it computes.
+async fn copy(mib: u64, files: Option<(&Path, &Path)>) -> Result<(Duration, f64)> {
     let config = |listen: Vec<host::Multiaddr>| HostConfig {
         seed: std::array::from_fn(|_| fastrand::u8(..)),
         mesh: MeshName::new("copy").expect("valid"),
@@ -107,34 +110,49 @@ async fn plain_copy(mib: u64) -> Result<Duration> {
     });
     let address = address.recv().await.ok_or("it listens")?;
     let mut to = writing.open_data(reading.peer_id(), vec![address]).await?;
-    let block = vec![7; 512 * 1024];
+    let mut block = vec![7; 512 * 1024];
     to.write_all(&block[..1]).await?;
     to.flush().await?;
     let mut from = came.recv().await.ok_or("it comes")?;
     from.read_exact(&mut [0]).await?;
-    let started = Instant::now();
+    let (mut source, mut target) = match files {
+        Some((source, target)) => (Some(fs::File::open(source)?), Some(fs::File::create(target)?)),
+        None => (None, None),
+    };
+    let (started, computed) = (Instant::now(), cpu()?);
     let total = mib << 20;
     let reader = tokio::spawn(async move {
         let (mut buffer, mut left) = (vec![0; 1 << 20], total);
         while left > 0 {
             match from.read(&mut buffer).await {
                 Ok(0) | Err(_) => break,
-                Ok(read) => left -= read as u64,
+                Ok(read) => {
+                    if let Some(target) = &mut target {
+                        block_in_place(|| target.write_all(&buffer[..read]))?;
+                    }
+                    left -= read as u64;
+                }
             }
         }
-        left
+        io::Result::Ok(left)
     });
     for _ in 0..2 * mib {
+        if let Some(source) = &mut source {
+            block_in_place(|| source.read_exact(&mut block))?;
+        }
         to.write_all(&block).await?;
         to.flush().await?;
     }
-    if reader.await? != 0 {
+    if reader.await?? != 0 {
         return Err("bytes are missing".into());
     }
-    let took = started.elapsed();
+    let (took, computed) = (started.elapsed(), cpu()? - computed);
+    if let Some((_, target)) = files {
+        fs::remove_file(target)?;
+    }
     writing.shutdown().await;
     reading.shutdown().await;
-    Ok(took)
+    Ok((took, computed))
 }
 
 /// How long a package takes until all is there, and until it is in place, and what that computes; then removes it.

@@ -1,20 +1,26 @@
 //! How fast a node serves packages while it feeds live tracks: what is live comes first.
 //!
 //! Who feeds a live track says how long its objects waited for the way to the child. When they waited long, packages
-//! are sent at less than the rate so far from then on, and at more and more while nothing waits: as TCP shares
-//! a link, but with the track's objects in the place of lost packets. Without a live track packages go as fast as
+//! are sent at less than the rate so far from then on, and at more and more while nothing waits, slowly near the rate at
+//! which they waited: as TCP shares a link, but with the track's objects in the place of lost packets. Without a live track packages go as fast as
 //! they can. A child that is slow whatever is done about it holds up packages for a while only.
 
 use std::time::{Duration, Instant};
 
 /// So long an object may wait.
 const LONG: Duration = Duration::from_millis(10);
-/// What is sent after an object waited long, or a track began, of what was sent before.
+/// What is sent after an object waited long, and after a track began, whose needs are not known yet, of what was sent
+/// before.
 const CUT: f64 = 0.5;
+const CUT_FIRST: f64 = 0.25;
 /// What was cut shows after this long.
 const CUT_EVERY: Duration = Duration::from_millis(100);
-/// What is sent more each second while nothing waits, of what is sent.
+/// What is sent more each second while nothing waits, of what is sent; near the rate at which objects waited, which
+/// it must not try again and again.
 const GROWTH: f64 = 0.4;
+const GROWTH_NEAR: f64 = 0.02;
+/// That near, of the rate at which objects waited.
+const NEAR: f64 = 0.75;
 /// Least rate, in bytes a second.
 const RATE_MIN: f64 = 256.0 * 1024.0;
 /// Objects that wait so long at the least rate do not wait because of packages.
@@ -33,6 +39,8 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 pub struct Pace {
     /// Bytes a second; nothing while it is not limited.
     rate: Option<f64>,
+    /// The rate at which objects of live tracks waited last.
+    ceiling: f64,
     /// Bytes a second that went in the last window, and the window that is under way.
     measured: f64,
     window: (Instant, u64),
@@ -54,7 +62,18 @@ impl Pace {
     pub const fn new(now: Instant) -> Self {
         let (rate, fed, vain_since) = (None, None, None);
         let window = (now, 0);
-        Self { rate, measured: 0.0, window, due: now, fed, cut: now, grown: now, vain_since, vain_until: now }
+        Self {
+            rate,
+            ceiling: f64::INFINITY,
+            measured: 0.0,
+            window,
+            due: now,
+            fed,
+            cut: now,
+            grown: now,
+            vain_since,
+            vain_until: now,
+        }
     }
 
     /// Objects of a live track went on their way to a child after they waited for so long.
@@ -67,7 +86,11 @@ impl Pace {
         let since = now.saturating_duration_since(self.cut);
         if (begins || long && since >= CUT_EVERY) && now >= self.vain_until && self.is_sending(now) {
             self.cut = now;
-            let rate = (self.rate.unwrap_or(self.measured) * CUT).max(RATE_MIN);
+            let before = self.rate.unwrap_or(self.measured);
+            if long {
+                self.ceiling = before;
+            }
+            let rate = (before * if begins { CUT_FIRST } else { CUT }).max(RATE_MIN);
             self.rate = Some(rate);
             if rate > RATE_MIN {
                 self.vain_since = None;
@@ -82,11 +105,12 @@ impl Pace {
     pub fn handle_bulk(&mut self, now: Instant, bytes: u64) -> Duration {
         self.measure(now, bytes);
         if self.fed.is_none_or(|fed| now.saturating_duration_since(fed) >= FORGET) {
-            self.rate = None;
+            (self.rate, self.ceiling) = (None, f64::INFINITY);
         }
         let Some(rate) = &mut self.rate else { return Duration::ZERO };
         let grown = self.grown.max(self.cut + CUT_EVERY);
-        *rate *= 1.0 + GROWTH * now.saturating_duration_since(grown).min(WAIT_MAX).as_secs_f64();
+        let growth = if *rate < self.ceiling * NEAR { GROWTH } else { GROWTH_NEAR };
+        *rate *= 1.0 + growth * now.saturating_duration_since(grown).min(WAIT_MAX).as_secs_f64();
         self.grown = now;
         let wait = self.due.saturating_duration_since(now).min(WAIT_MAX);
         self.due = (now + wait) + Duration::from_secs_f64(bytes as f64 / *rate);
