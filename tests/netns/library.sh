@@ -180,7 +180,7 @@ run_slow() {
 
 takers_known() { [[ $(api 1 '' | jq '[.data.titles[] | select(.name | startswith("own")) | .peers] | add') == "$1" ]]; }
 has_set() { [[ $(api 1 '' | jq '[.data.titles[] | select(.name == "set") | .versions[0].here][0]') == '"complete"' ]]; }
-push_over() { [[ $(job 1 | jq -r .state) != running ]]; }
+push_over() { [[ $(job 1 | jq -r .state) != @(running|waiting) ]]; }
 newest() { api "$1" /jobs | jq -c '.data.jobs[0]'; }
 newest_over() { [[ $(newest "$1" | jq -r .state) != @(running|waiting) ]]; }
 sent() { inside "${1:-1}" cat /sys/class/net/eth0/statistics/tx_bytes; }
