@@ -8,8 +8,8 @@
 //! repeats what they have, within a budget of duplicates.
 //!
 //! A piece comes from one source as a whole, so a piece with a wrong hash names who sent it. A source that sends
-//! two of them, or what it was not asked for, is left out. One that stalls is noticed by its own rate, and what it
-//! owes is asked of others.
+//! two of them, or what it was not asked for, is left out; until a piece of it was right no more than two are asked
+//! of it. One that stalls is noticed by its own rate, and what it owes is asked of others.
 //!
 //! # Driving it
 //! After each call of [`handle_input`](Download::handle_input) and [`handle_timeout`](Download::handle_timeout)
@@ -38,7 +38,7 @@ use banyan_gossip::PeerId;
 use self::{
     goodput::Goodput,
     pieces::Pieces,
-    source::{Backoff, Slot, Source},
+    source::{Backoff, Record, Slot, Source},
 };
 use super::{
     bitfield::PieceSet,
@@ -47,7 +47,7 @@ use super::{
 pub use io::{Config, End, Fault, Input, Output, RequestId};
 pub use progress::{Progress, SourceProgress, SourceState, Why};
 
-/// Most sources of a job, counting those left out.
+/// Most sources of a job, counting those left out; and most that are gone after a wrong piece.
 pub const SOURCES_MAX: usize = 256;
 /// Wrong pieces after which a source is left out.
 pub const CORRUPT_MAX: u32 = 2;
@@ -59,6 +59,8 @@ pub struct Download {
     rng: fastrand::Rng,
     pieces: Pieces,
     sources: BTreeMap<PeerId, Source>,
+    /// Sources that are gone, and may have to be left out when they come back.
+    gone: BTreeMap<PeerId, Record>,
     /// Bytes of pieces that are waited for, as a whole each, by each request.
     asked_bytes: u64,
     /// Bytes that came and were not needed.
@@ -93,6 +95,7 @@ impl Download {
             rng,
             pieces: Pieces::new(sizes.into_iter().collect(), stored),
             sources: BTreeMap::new(),
+            gone: BTreeMap::new(),
             asked_bytes: 0,
             duplicate_bytes: 0,
             goodput: Goodput::default(),
@@ -143,6 +146,10 @@ impl Download {
             Input::Corrupt { source, piece } => self.on_corrupt(now, source, piece),
             Input::StoreFailed { piece } => {
                 self.pieces.on_settled(piece.0, false);
+                // That says nothing of who sent it.
+                let records = self.sources.values_mut().map(|source| &mut source.record).chain(self.gone.values_mut());
+                records.for_each(|record| record.unchecked = 0);
+                self.gone.retain(|_, record| !record.is_clean());
                 self.pause(now);
             }
             Input::Pause => self.pause(now),
@@ -198,11 +205,16 @@ impl Download {
             return;
         }
         self.on_source_down(now, peer);
-        if self.sources.len() >= SOURCES_MAX {
+        if self.sources.len() >= SOURCES_MAX || self.gone.len() >= SOURCES_MAX {
             return;
         }
         have.iter().for_each(|piece| self.pieces.on_holder(piece, true));
-        self.sources.insert(peer, Source::new(have, RequestId(self.next_request), now));
+        self.add_source(now, peer, have);
+    }
+
+    fn add_source(&mut self, now: Instant, peer: PeerId, have: PieceSet) {
+        let record = self.gone.remove(&peer).unwrap_or_default();
+        self.sources.insert(peer, Source::new(have, record, RequestId(self.next_request), now));
     }
 
     fn on_source_has(&mut self, peer: PeerId, pieces: Range<u32>) {
@@ -215,15 +227,17 @@ impl Download {
         }
     }
 
-    /// What it sent in part is lost; that it was left out is remembered.
+    /// What it sent in part is lost; that it was left out, or may have to be, is remembered.
     fn on_source_down(&mut self, now: Instant, peer: PeerId) {
         self.give_up_all(now, peer);
         if let Some(source) = self.sources.get_mut(&peer) {
             std::mem::replace(&mut source.have, PieceSet::empty(0))
                 .iter()
                 .for_each(|piece| self.pieces.on_holder(piece, false));
+            let record = source.record;
             if source.fault.is_none() {
                 self.sources.remove(&peer);
+                self.gone.extend((!record.is_clean()).then_some((peer, record)));
             }
         }
     }
@@ -277,6 +291,7 @@ impl Download {
         let needed = !self.pieces.is_here(number) && self.in_flight_bytes() + bytes <= self.config.window_bytes;
         if needed {
             self.pieces.on_arrived(number);
+            self.settle(source, |record| record.unchecked += 1);
             self.outputs.push_back(Output::Store { source, request, piece });
         } else {
             self.outputs.push_back(Output::Discard { source, request, piece });
@@ -320,22 +335,43 @@ impl Download {
         }
     }
 
+    /// Changes what is known of a source's pieces, also of one that is gone.
+    fn settle(&mut self, peer: PeerId, change: impl FnOnce(&mut Record)) -> Record {
+        if let Some(source) = self.sources.get_mut(&peer) {
+            change(&mut source.record);
+            return source.record;
+        }
+        let Some(record) = self.gone.get_mut(&peer) else { return Record::default() };
+        change(record);
+        let record = *record;
+        if record.is_clean() {
+            self.gone.remove(&peer);
+        }
+        record
+    }
+
     fn on_stored(&mut self, source: PeerId, piece: Piece) {
         if self.pieces.on_settled(piece.0, true) {
-            if let Some(source) = self.sources.get_mut(&source) {
-                source.stored_bytes += u64::from(self.pieces.size(piece.0));
-            }
+            let bytes = u64::from(self.pieces.size(piece.0));
+            self.settle(source, |record| {
+                record.unchecked = record.unchecked.saturating_sub(1);
+                record.stored_bytes += bytes;
+            });
             self.check_complete();
         }
     }
 
     fn on_corrupt(&mut self, now: Instant, peer: PeerId, piece: Piece) {
         self.pieces.on_settled(piece.0, false);
-        let Some(source) = self.sources.get_mut(&peer) else { return };
-        source.corrupt += 1;
-        if source.corrupt >= CORRUPT_MAX {
+        let record = self.settle(peer, |record| {
+            record.unchecked = record.unchecked.saturating_sub(1);
+            record.wrong += 1;
+        });
+        if record.wrong >= CORRUPT_MAX {
             self.quarantine(now, peer, Fault::Corrupt);
-        } else if source.have.remove(piece) {
+        } else if let Some(source) = self.sources.get_mut(&peer)
+            && source.have.remove(piece)
+        {
             self.pieces.on_holder(piece, false);
         }
     }
@@ -352,7 +388,11 @@ impl Download {
         peers.into_iter().for_each(|peer| self.give_up_all(now, peer));
     }
 
+    /// Leaves a source out, whether it is there, is gone or never came.
     fn quarantine(&mut self, now: Instant, peer: PeerId, fault: Fault) {
+        if !self.sources.contains_key(&peer) && self.sources.len() < SOURCES_MAX {
+            self.add_source(now, peer, PieceSet::empty(0));
+        }
         let Some(source) = self.sources.get_mut(&peer).filter(|source| source.fault.is_none()) else { return };
         source.fault = Some(fault);
         self.stale = true;

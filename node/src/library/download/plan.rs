@@ -80,7 +80,8 @@ impl Download {
         let Some(pieces) = picked.filter(|pieces| self.is_worth(peer, pieces.start)) else {
             return false;
         };
-        self.request(now, peer, pieces);
+        let most = pieces.start.saturating_add(source.room() as u32);
+        self.request(now, peer, pieces.start..pieces.end.min(most));
         true
     }
 

@@ -94,7 +94,7 @@ impl Download {
         let rate = self.goodput.rate().unwrap_or(0.0);
         let sources = self.sources.iter().map(|(peer, source)| SourceProgress {
             peer: *peer,
-            stored_bytes: source.stored_bytes,
+            stored_bytes: source.record.stored_bytes,
             rate: source.goodput.rate().unwrap_or(0.0),
             outstanding_bytes: source.outstanding,
             eta: source.time(0),

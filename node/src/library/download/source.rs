@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Config, Fault, RequestId, goodput::Goodput};
+use super::{CORRUPT_MAX, Config, Fault, RequestId, goodput::Goodput};
 use crate::library::bitfield::PieceSet;
 
 /// Most pieces asked for and not answered, counting those given up that the source did not acknowledge.
@@ -25,6 +25,23 @@ pub(super) struct Slot {
     pub(super) got: u32,
     /// It is not waited for any more, but may come.
     pub(super) given_up: bool,
+}
+
+/// What a source's pieces were like. Outlives the source while there is something to hold against it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Record {
+    /// Bytes of pieces that were stored.
+    pub(super) stored_bytes: u64,
+    /// Pieces that wait for the disk.
+    pub(super) unchecked: u32,
+    /// Pieces that were not what they should be.
+    pub(super) wrong: u32,
+}
+
+impl Record {
+    pub(super) const fn is_clean(&self) -> bool {
+        self.unchecked == 0 && self.wrong == 0
+    }
 }
 
 #[derive(Debug)]
@@ -47,13 +64,10 @@ pub(super) struct Source {
     pub(super) failing: Option<Backoff>,
     /// Stalls and refusals in a row.
     failures: u32,
-    /// Pieces that were not what they should be.
-    pub(super) corrupt: u32,
+    pub(super) record: Record,
     pub(super) fault: Option<Fault>,
     /// The piece after the last that was asked for.
     pub(super) next: u32,
-    /// Bytes of pieces that came from it and were stored.
-    pub(super) stored_bytes: u64,
 }
 
 /// Why a source is left alone for a while.
@@ -64,9 +78,10 @@ pub(super) enum Backoff {
 }
 
 impl Source {
-    pub(super) fn new(have: PieceSet, since: RequestId, now: Instant) -> Self {
+    pub(super) fn new(have: PieceSet, record: Record, since: RequestId, now: Instant) -> Self {
         Self {
             have,
+            record,
             since,
             slots: BTreeMap::new(),
             outstanding: 0,
@@ -76,16 +91,23 @@ impl Source {
             backoff: None,
             failing: None,
             failures: 0,
-            corrupt: 0,
             fault: None,
             next: u32::MAX,
-            stored_bytes: 0,
         }
     }
 
     /// Whether it may be asked for something.
     pub(super) fn is_ready(&self) -> bool {
-        self.fault.is_none() && self.backoff.is_none() && self.slots.len() < SLOTS_MAX
+        self.fault.is_none() && self.backoff.is_none() && self.room() > 0
+    }
+
+    /// Pieces that it may be asked for. Until one of its pieces was right it gets no further than to be left out.
+    pub(super) fn room(&self) -> usize {
+        if self.record.stored_bytes > 0 {
+            return SLOTS_MAX.saturating_sub(self.slots.len());
+        }
+        let doubtful = (self.record.unchecked + self.record.wrong) as usize + self.waited_for().count();
+        (CORRUPT_MAX as usize).saturating_sub(doubtful).min(SLOTS_MAX.saturating_sub(self.slots.len()))
     }
 
     /// Bytes that should be asked of it, before all sources are scaled to the window.
