@@ -84,6 +84,12 @@ impl Entry {
         let files = manifest.files().len() as u32;
         Self { package: manifest.id(), title, bytes: manifest.bytes(), files, holding }
     }
+
+    /// Whether it says the size that the package has.
+    #[must_use]
+    pub fn is_of_size(&self, manifest: &Manifest) -> bool {
+        (self.bytes, self.files as usize) == (manifest.bytes(), manifest.files().len())
+    }
 }
 
 impl Catalog {

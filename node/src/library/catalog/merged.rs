@@ -8,7 +8,7 @@ use std::{
 use banyan_gossip::{LibraryDigest, PeerId};
 
 use super::{Catalog, CatalogError, Holding, digest};
-use crate::library::manifest::PackageId;
+use crate::library::manifest::{Manifest, PackageId};
 
 /// Most peers whose catalogs are held.
 pub const PEERS_MAX: usize = 4096;
@@ -192,6 +192,12 @@ impl MergedCatalog {
         catalogs.filter_map(move |(peer, catalog)| Some((*peer, catalog.entry(package)?.holding)))
     }
 
+    /// The peers that offer a package with another size than it has.
+    pub fn misstating(&self, manifest: &Manifest) -> impl Iterator<Item = PeerId> {
+        let entries = self.peers.iter().filter_map(|(peer, held)| Some((peer, held.catalog()?.entry(manifest.id())?)));
+        entries.filter(|(_, entry)| !entry.is_of_size(manifest)).map(|(peer, _)| *peer)
+    }
+
     /// Every title that this node or a peer offers, by name, with every version. What one peer calls a package
     /// does not change what others call it.
     #[must_use]
@@ -211,7 +217,8 @@ impl MergedCatalog {
                     here: None,
                 });
                 match peer {
-                    None => listed.here = Some(entry.holding),
+                    // What is here was checked.
+                    None => (listed.bytes, listed.files, listed.here) = (entry.bytes, entry.files, Some(entry.holding)),
                     Some(peer) if entry.holding == Holding::Partial => listed.partial.push(peer),
                     Some(peer) => listed.peers.push(peer),
                 }

@@ -103,6 +103,21 @@ fn a_title_counts_once_with_its_peers_and_versions_d3() {
 }
 
 #[test]
+fn who_offers_a_package_with_another_size_than_it_has_is_found_and_what_is_here_has_its_own_d6() {
+    let manifest = crate::library::manifest::Manifest::new(Vec::new()).expect("valid");
+    let title = Title::new("Doom", "1").expect("valid");
+    let right = Entry::new(&manifest, title, Holding::Complete);
+    let (larger, more) = (Entry { bytes: 1, ..right.clone() }, Entry { files: 1, ..right.clone() });
+    let mut merged = MergedCatalog::new(peer(0));
+    for (from, entry) in [(1, larger), (2, right.clone()), (3, more)] {
+        offer(&mut merged, peer(from), &catalog(1, &[entry])).expect("taken");
+    }
+    assert_eq!(merged.misstating(&manifest).collect::<Vec<_>>(), [peer(1), peer(3)]);
+    let version = |own: &[Entry]| merged.titles(&catalog(1, own)).remove(0).versions.remove(0);
+    assert_eq!((version(&[]).bytes, version(&[right]).bytes), (1, 0));
+}
+
+#[test]
 fn a_node_never_lists_itself_as_a_peer_d3() {
     let mut merged = MergedCatalog::new(peer(0));
     let own = catalog(1, &[entry(1, "a", "1", Holding::Complete)]);
