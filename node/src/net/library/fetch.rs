@@ -9,7 +9,7 @@ use std::{
 use banyan_gossip::PeerId;
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep, sleep_until, timeout},
+    time::{MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
     jobs::{HOLDING, Job},
     lock,
     root::{Purpose, Root, folder_for},
-    source::{Attached, Command, FromSource, INBOX_MESSAGES, What},
+    source::{Attached, Command, FromSource, INBOX_MESSAGES},
 };
 use crate::library::{
     download::{Config, Download, End, Input, Output, RequestId, SOURCES_MAX},
@@ -33,8 +33,6 @@ use crate::library::{
 const SOURCES_ASKED_MAX: usize = 32;
 /// How often sources are looked for, and progress is told.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long a manifest may take from one peer.
-const MANIFEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// A package that waits for the others that it is pushed to waits for so long after who pushes it was last there.
 const PUSHER_TIMEOUT: Duration = Duration::from_secs(60);
 /// What comes is handled in bursts of so much before the planner plans.
@@ -44,8 +42,8 @@ impl Shared {
     /// Fetches the package of a job and puts it in place.
     pub(super) async fn fetch(self: &Arc<Self>, job: &Arc<Job>, install: bool) -> Result<(), LibraryError> {
         let (root, folder, paused) = self.place_for(job).await?;
-        let manifest = match paused {
-            Some(manifest) => manifest,
+        let (manifest, liars) = match paused {
+            Some(manifest) => (manifest, BTreeSet::new()),
             None => self.fetch_manifest(job).await?,
         };
         let title = Title::new(&job.name, &job.version).map_err(|error| LibraryError::BadPackage(error.to_string()))?;
@@ -74,7 +72,7 @@ impl Shared {
         lock(&self.state).partials.insert(job.package, Arc::clone(&partial));
         self.refresh();
         let result = async {
-            let download = self.fetch_pieces(job, opened, &partial).await?;
+            let download = self.fetch_pieces(job, opened, &partial, liars).await?;
             self.hold(job).await?;
             self.put_in_place(job, &root, &folder, download, install).await
         };
@@ -118,55 +116,18 @@ impl Shared {
         .await
     }
 
-    /// Who has some of it, as far as is known here.
-    fn holders(&self, job: &Job) -> BTreeSet<PeerId> {
-        let mut holders: BTreeSet<PeerId> =
-            lock(&self.state).merged.holders(job.package).map(|(peer, _)| peer).collect();
-        if let Some(pushed) = &job.pushed {
-            holders.insert(pushed.by);
-            holders.extend(&pushed.peers);
-            holders.remove(&self.me);
-        }
-        holders
-    }
-
-    async fn fetch_manifest(self: &Arc<Self>, job: &Job) -> Result<Arc<Manifest>, LibraryError> {
-        loop {
-            let holders = self.holders(job);
-            for peer in holders {
-                let asked = timeout(MANIFEST_TIMEOUT, self.question(peer, What::Manifest(job.package)));
-                let bytes = tokio::select! {
-                    bytes = asked => bytes.ok().flatten(),
-                    () = job.cancelled.cancelled() => return Err(LibraryError::Cancelled),
-                    () = self.stop.cancelled() => return Err(LibraryError::Unavailable),
-                };
-                let Some(bytes) = bytes else { continue };
-                let decoded = self.spawn_blocking(move || Manifest::decode(&bytes)).await;
-                match decoded {
-                    Ok(Ok(manifest)) if manifest.id() == job.package => return Ok(Arc::new(manifest)),
-                    Ok(Err(error)) => tracing::warn!(%peer, %error, "a source sent a manifest that is none"),
-                    _ => tracing::warn!(%peer, "a source sent another manifest than it was asked for"),
-                }
-            }
-            job.phase("waiting", "manifest");
-            tokio::select! {
-                () = sleep(Duration::from_secs(1)) => {}
-                () = job.cancelled.cancelled() => return Err(LibraryError::Cancelled),
-                () = self.stop.cancelled() => return Err(LibraryError::Unavailable),
-            }
-        }
-    }
-
     async fn fetch_pieces(
         self: &Arc<Self>,
         job: &Arc<Job>,
         download: DiskDownload,
         partial: &Arc<Partial>,
+        liars: BTreeSet<PeerId>,
     ) -> Result<DiskDownload, LibraryError> {
         job.phase("running", "fetching");
         let manifest = Arc::clone(download.manifest());
         let (now, have) = (Instant::now(), download.have().clone());
-        let planner = Download::new(manifest.piece_sizes(), have, Config::default(), fastrand::Rng::new(), now);
+        let mut planner = Download::new(manifest.piece_sizes(), have, Config::default(), fastrand::Rng::new(), now);
+        liars.into_iter().for_each(|source| planner.handle_input(now, Input::Misbehaved { source }));
         let (disk, mut written) = Disk::start(self, download, Arc::clone(partial));
         let (events, mut inbox) = mpsc::channel(INBOX_MESSAGES);
         let mut fetch = Fetch {
@@ -185,7 +146,7 @@ impl Shared {
         drop((inbox, written));
         let peers: Vec<PeerId> = fetch.sources.keys().copied().collect();
         for peer in peers {
-            fetch.detach(&peer);
+            fetch.detach(&peer, Command::Detach(job.id));
         }
         let download = fetch.disk.finish().await;
         outcome?;
@@ -326,7 +287,7 @@ impl Fetch {
                 Output::Quarantine { source, fault } => {
                     tracing::warn!(job = self.job.id, peer = %source, %fault, "left out a source");
                     self.left_out.insert(source);
-                    self.detach(&source);
+                    self.detach(&source, Command::LeaveOut(self.job.id));
                 }
                 Output::Complete => {}
             }
@@ -365,7 +326,7 @@ impl Fetch {
             // just be put in place.
             FromSource::Down => {
                 self.planner.handle_input(now, Input::SourceDown { source });
-                self.detach(&source);
+                self.detach(&source, Command::Detach(self.job.id));
             }
             FromSource::Block { request, piece, bytes, whole } => {
                 let is_whole = whole.is_some();
@@ -390,10 +351,11 @@ impl Fetch {
     }
 
     fn look_for_sources(&mut self, now: Instant) {
+        self.leave_out_misstated(now);
         let holders = self.shared.holders(&self.job);
         let gone: Vec<PeerId> = self.sources.keys().filter(|peer| !holders.contains(peer)).copied().collect();
         for peer in gone {
-            self.detach(&peer);
+            self.detach(&peer, Command::Detach(self.job.id));
             self.planner.handle_input(now, Input::SourceDown { source: peer });
         }
         let mut new: Vec<PeerId> = holders.into_iter().filter(|peer| !self.sources.contains_key(peer)).collect();
@@ -410,10 +372,21 @@ impl Fetch {
         }
     }
 
-    fn detach(&mut self, peer: &PeerId) {
+    /// Whoever offers the package with another size than it has is not asked for it.
+    fn leave_out_misstated(&mut self, now: Instant) {
+        let liars: Vec<PeerId> = lock(&self.shared.state).merged.misstating(&self.manifest).collect();
+        for source in liars {
+            if self.left_out.insert(source) {
+                tracing::warn!(job = self.job.id, peer = %source, "a source offers a package with a wrong size");
+                self.planner.handle_input(now, Input::Misbehaved { source });
+            }
+        }
+    }
+
+    fn detach(&mut self, peer: &PeerId, command: Command) {
         self.pieces.retain(|(source, ..), _| source != peer);
         if let Some(commands) = self.sources.remove(peer) {
-            let _ = commands.try_send(Command::Detach(self.job.id));
+            let _ = commands.try_send(command);
         }
     }
 }

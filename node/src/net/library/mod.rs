@@ -12,6 +12,7 @@ mod fetch;
 mod follows;
 mod held;
 mod jobs;
+mod manifests;
 mod operations;
 pub(crate) mod pace;
 pub(crate) mod port;

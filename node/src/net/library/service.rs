@@ -181,9 +181,8 @@ impl Shared {
 
     async fn fetch_catalog(self: &Arc<Self>, digest: [u8; 32], peers: &[PeerId]) -> bool {
         for peer in peers.iter().take(3) {
-            let Ok(Some(bytes)) = timeout(CATALOG_TIMEOUT, self.question(*peer, What::Catalog(digest))).await else {
-                continue;
-            };
+            let asked = timeout(CATALOG_TIMEOUT, self.question(*peer, What::Catalog(digest)));
+            let Ok(Some(Ok(bytes))) = asked.await else { continue };
             let mut state = lock(&self.state);
             let taken = state.merged.handle_catalog(&bytes);
             state.changed |= taken.is_ok();

@@ -53,6 +53,8 @@ pub(super) enum Command {
     Attach(u64, Attached),
     /// It wants nothing more.
     Detach(u64),
+    /// It has left the peer out: what is on its way is not waited for.
+    LeaveOut(u64),
     Pieces(u64, RequestId, Range<u32>),
     Cancel(u64, RequestId, Piece),
     /// What a job has pushed to the peer: everybody has it, it may be installed.
@@ -66,7 +68,8 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) what: What,
-    pub(super) answer: oneshot::Sender<Vec<u8>>,
+    /// An error if the peer broke the protocol before the answer was there.
+    pub(super) answer: oneshot::Sender<Result<Vec<u8>, WireError>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +113,8 @@ enum StreamError {
     Stuck,
     #[error("nothing more to ask")]
     Idle,
+    #[error("the peer was left out")]
+    LeftOut,
 }
 
 impl Shared {
@@ -133,8 +138,11 @@ impl Shared {
         commands
     }
 
-    /// Fetches something from a peer as a whole; nothing if that fails.
-    pub(super) async fn question(self: &Arc<Self>, peer: PeerId, what: What) -> Option<Vec<u8>> {
+    /// Fetches something from a peer as a whole; nothing if the peer does not have it or cannot be reached.
+    ///
+    /// # Errors
+    /// The peer broke the protocol.
+    pub(super) async fn question(self: &Arc<Self>, peer: PeerId, what: What) -> Option<Result<Vec<u8>, WireError>> {
         let (answer, answered) = oneshot::channel();
         self.source(peer).send(Command::Question(Question { what, answer })).await.ok()?;
         answered.await.ok()
@@ -217,7 +225,7 @@ impl Asker {
     fn note(&mut self, command: Command) {
         match command {
             Command::Attach(job, attached) => drop(self.jobs.insert(job, attached)),
-            Command::Detach(job) => drop(self.jobs.remove(&job)),
+            Command::Detach(job) | Command::LeaveOut(job) => drop(self.jobs.remove(&job)),
             Command::Question(question) if self.questions.len() < QUESTIONS_MAX => self.questions.push_back(question),
             // The job has been told that there is no stream, or will be.
             Command::Question(_)
@@ -242,6 +250,11 @@ impl Asker {
                 else => StreamError::Idle,
             }
         };
+        if let StreamError::Wire(error) = &error {
+            let questions = std::mem::take(&mut lock(&table).questions).into_values();
+            // Who does not listen any more has asked somebody else.
+            questions.for_each(|(question, _)| drop(question.answer.send(Err(error.clone()))));
+        }
         for attached in self.jobs.values() {
             let told = match &error {
                 StreamError::Wire(error) => FromSource::Misbehaved(error.to_string()),
@@ -272,13 +285,18 @@ impl Asker {
             let command = match timeout(IDLE, self.queue.recv()).await {
                 Ok(Some(command)) => command,
                 Ok(None) => return Err(StreamError::Idle),
-                Err(_) if self.jobs.is_empty() && lock(table).questions.is_empty() => return Err(StreamError::Idle),
+                Err(_) if self.jobs.is_empty() && !lock(table).has_questions() => return Err(StreamError::Idle),
                 Err(_) => continue,
             };
+            let mut leaves_out = matches!(command, Command::LeaveOut(_));
             self.carry_out(command, table, &mut out);
             while out.len() < 64 * 1024 {
                 let Ok(command) = self.queue.try_recv() else { break };
+                leaves_out |= matches!(command, Command::LeaveOut(_));
                 self.carry_out(command, table, &mut out);
+            }
+            if leaves_out && self.jobs.is_empty() && !lock(table).has_questions() {
+                return Err(StreamError::LeftOut);
             }
         }
     }
@@ -290,7 +308,7 @@ impl Asker {
                 self.jobs.insert(job, attached.clone());
                 table.attach(job, attached, out);
             }
-            Command::Detach(job) => {
+            Command::Detach(job) | Command::LeaveOut(job) => {
                 self.jobs.remove(&job);
                 table.detach(job, out);
             }

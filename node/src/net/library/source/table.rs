@@ -28,6 +28,11 @@ impl Table {
         self.next
     }
 
+    /// Whether somebody waits for the answer to a question.
+    pub(super) fn has_questions(&self) -> bool {
+        self.questions.values().any(|(question, _)| !question.answer.is_closed())
+    }
+
     pub(super) fn attach(&mut self, job: u64, attached: Attached, out: &mut Vec<u8>) {
         let id = self.id();
         match &attached.offer {
@@ -141,7 +146,7 @@ impl Table {
             if let Some(bytes) = blob.take()
                 && let Some((question, _)) = self.questions.remove(&id)
             {
-                let _ = question.answer.send(bytes);
+                let _ = question.answer.send(Ok(bytes));
             }
         } else if let Some((_, attached, blob)) = self.follows.get_mut(&id) {
             blob.push(bytes)?;
