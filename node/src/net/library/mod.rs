@@ -12,6 +12,8 @@ mod fetch;
 mod follows;
 mod held;
 mod jobs;
+#[cfg(test)]
+mod liars;
 mod manifests;
 mod operations;
 pub(crate) mod pace;
@@ -82,6 +84,9 @@ struct Shared {
     serving: Serving,
     buffers: Buffers,
     pace: SharedPace,
+    /// In tests: what is answered to peers is changed.
+    #[cfg(test)]
+    liar: liars::Liar,
     /// The own catalog has changed.
     offer: Notify,
     /// A folder was shared: catalogs of others are followed.
@@ -184,6 +189,8 @@ impl Library {
             serving: Serving::default(),
             buffers: Buffers::default(),
             pace,
+            #[cfg(test)]
+            liar: liars::Liar::default(),
             offer: Notify::new(),
             used: AtomicBool::new(false),
         });

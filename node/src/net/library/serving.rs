@@ -424,6 +424,8 @@ impl Shared {
             if let Some(bytes) = bytes {
                 self.pace.wait(bytes).await;
             }
+            #[cfg(test)]
+            let out = self.liar.change(out, &mut stream).await?;
             let mut rest = &out.bytes[..out.filled];
             while !rest.is_empty() {
                 match timeout(STALL_TIMEOUT, stream.write(rest)).await.map_err(|_| AskerError::Stuck)?? {
