@@ -5,7 +5,7 @@ use std::time::Instant;
 use banyan_gossip::PeerId;
 
 use crate::{
-    Context, DetachReason, Message, RefuseReason, Source, Tree,
+    Context, DetachReason, Message, RefuseReason, Right, Source, Tree,
     attempt::Phase,
     children::{Child, Stage},
     machine::Part,
@@ -72,6 +72,9 @@ impl Tree {
         let source = self.source.filter(|_| self.part != Part::Idle).ok_or(RefuseReason::NotHere)?;
         if self.leaving.is_some() {
             return Err(RefuseReason::Leaving);
+        }
+        if !self.allows(cx, Right::Subscribe, &from) {
+            return Err(RefuseReason::Forbidden);
         }
         if join.source > Some(source) {
             return Err(RefuseReason::OldSource);

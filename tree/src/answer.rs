@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use banyan_gossip::PeerId;
 
 use crate::{
-    Context, DetachReason, Event, MoveReason, Output, RefuseReason, Source, StuckReason, Tree,
+    Context, DetachReason, Event, MoveReason, Output, RefuseReason, Right, Source, StuckReason, Tree,
     attempt::{Attempt, HINTS_MAX, Opening, Phase},
     upstream::{NotAsked, Parent},
     volunteer::Summons,
@@ -20,8 +20,9 @@ enum Expected {
     Not,
 }
 
-/// How long a peer that moves below this node is left alone.
-const CROSSING_FOR: Duration = Duration::from_millis(500);
+/// How long a peer is left alone that moves below this node, or whose rules forbid it: it may just not know yet what
+/// this node says of itself.
+const MOMENT: Duration = Duration::from_millis(500);
 
 impl Tree {
     pub(crate) fn on_refuse(
@@ -33,7 +34,10 @@ impl Tree {
         reason: RefuseReason,
         try_instead: Vec<PeerId>,
     ) {
-        let period = if reason == RefuseReason::Crossing { CROSSING_FOR } else { self.config.refused_for };
+        let period = match reason {
+            RefuseReason::Crossing | RefuseReason::Forbidden => MOMENT,
+            _ => self.config.refused_for,
+        };
         let expected = self.expects(from, request);
         if expected != Expected::Not {
             self.upstream.spend_row(now, cx.peers, from, period, NotAsked::Refused(reason));
@@ -64,6 +68,7 @@ impl Tree {
         let refused = match self.source {
             _ if opening.path.contains(&self.me) => Some(DetachReason::Loop),
             _ if !fits => Some(DetachReason::TooDeep),
+            _ if !self.allows(cx, Right::Publish, &opening.source.origin) => Some(DetachReason::Forbidden),
             Some(source) if opening.source < source => Some(DetachReason::OriginChanged),
             _ => None,
         };

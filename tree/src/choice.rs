@@ -237,10 +237,14 @@ pub(crate) fn chain(query: &Query<'_>, candidate: PeerId) -> Chain {
     Chain::Doubtful
 }
 
-/// The greatest publication of a track that a live peer other than `me` offers.
-pub(crate) fn greatest_source(peers: &PeerTable, track: &TrackName, me: PeerId) -> Option<Source> {
+/// The greatest publication of a track that a live peer offers, of those whose origins count.
+pub(crate) fn greatest_source(
+    peers: &PeerTable,
+    track: &TrackName,
+    counts: impl Fn(&PeerId) -> bool,
+) -> Option<Source> {
     let mut greatest_first = peers.publications(track).rev();
-    let (epoch, origin, _) = greatest_first.find(|(_, origin, offer)| offer.is_published() && *origin != me)?;
+    let (epoch, origin, _) = greatest_first.find(|(_, origin, offer)| offer.is_published() && counts(origin))?;
     Some(Source { epoch, origin })
 }
 

@@ -1,8 +1,10 @@
 //! The numbers of a tree.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+use crate::Rules;
 
 /// What a parent hands a child with the acceptance; authoritative for that link (A16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +82,8 @@ pub struct Config {
     /// Whether a parent that brings nothing is doubted, and somebody else tried beside it. Off by default: trees without
     /// objects have nothing to doubt.
     pub doubts: bool,
+    /// Who may publish and who may follow the track.
+    pub rules: Arc<Rules>,
 }
 
 impl Default for Config {
@@ -110,6 +114,7 @@ impl Default for Config {
             summon_backoff: (Duration::from_millis(400), Duration::from_secs(10)),
             volunteer_patience: Duration::from_secs(30),
             doubts: false,
+            rules: Arc::default(),
         }
     }
 }

@@ -135,6 +135,8 @@ pub enum DetachReason {
     Loop,
     /// The child's subtree reaches below the depth limit.
     TooDeep,
+    /// The rules of the one who says so do not let the child follow the track, or its origin publish it.
+    Forbidden,
 }
 
 impl fmt::Display for DetachReason {
@@ -154,6 +156,7 @@ impl fmt::Display for DetachReason {
             Self::Superseded => "superseded",
             Self::Loop => "loop",
             Self::TooDeep => "too_deep",
+            Self::Forbidden => "forbidden",
         })
     }
 }
@@ -177,6 +180,8 @@ pub enum StuckReason {
     Unreachable,
     /// There is a parent, but the origin has not been heard of for a while.
     OriginSilent,
+    /// Whoever publishes the track may not, by this node's rules.
+    OriginForbidden,
 }
 
 impl fmt::Display for StuckReason {
@@ -190,6 +195,7 @@ impl fmt::Display for StuckReason {
             Self::Refused(reason) => write!(f, "every candidate refused; the last one: {reason}"),
             Self::Unreachable => f.write_str("no candidate can be reached"),
             Self::OriginSilent => f.write_str("the origin has not been heard of for a while"),
+            Self::OriginForbidden => f.write_str("who publishes the track may not, by this node's rules"),
         }
     }
 }

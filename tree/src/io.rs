@@ -1,10 +1,10 @@
 //! What goes into a tree and what comes out.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use banyan_gossip::{PeerId, table::PeerTable};
 
-use crate::{Event, LinkSettings, Message, SlotPool};
+use crate::{Event, LinkSettings, Message, Rules, SlotPool};
 
 /// What a tree sees of its node.
 pub struct Context<'a> {
@@ -144,6 +144,9 @@ pub enum Input {
     TableChanged,
     /// The capacity of the node's slots changed.
     CapacityChanged,
+    /// These rules hold from now on: children that may not follow the track go, and so does an origin that may not
+    /// publish it.
+    Rules(Arc<Rules>),
     /// The node shuts down: hand the children over, then [`Output::Left`].
     Leave,
 }

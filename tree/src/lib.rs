@@ -49,6 +49,7 @@ mod message;
 mod moves;
 mod pick;
 mod publication;
+mod rules;
 mod slots;
 mod source;
 mod upstream;
@@ -62,6 +63,7 @@ pub use explain::{CANDIDATES_MAX, Candidate, Explanation, Search, Step, Verdict}
 pub use io::{Context, Input, Links, Output};
 pub use machine::Tree;
 pub use message::{BACKUPS_MAX, Malformed, Message, PATH_MAX, RefuseReason, TRY_INSTEAD_MAX, Unwilling};
+pub use rules::{RULE_BYTES_MAX, RULES_MAX, Right, Rule, RuleError, Rules};
 pub use slots::SlotPool;
 pub use source::Source;
 pub use upstream::NotAsked;

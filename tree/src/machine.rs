@@ -8,7 +8,7 @@ use std::{
 use banyan_gossip::{PeerId, TrackEntry, TrackName};
 
 use crate::{
-    Config, Context, DetachReason, Event, Input, Message, MoveReason, Output, Source, State, StuckReason,
+    Config, Context, DetachReason, Event, Input, Message, MoveReason, Output, Right, Source, State, StuckReason,
     admission::Join, backup::Backups, children::Child, explain::Recent, message::PATH_MAX, moves::Moves,
     source::OriginAge, upstream::Upstream, volunteer::Summons, withheld::Pauses,
 };
@@ -166,6 +166,7 @@ impl Tree {
             Input::Lied { peer } => self.on_lied(now, cx, peer),
             Input::TableChanged => self.on_table_changed(now, cx),
             Input::CapacityChanged => self.on_capacity_changed(now, cx),
+            Input::Rules(rules) => self.on_rules(now, cx, rules),
         }
         self.settle(now, cx);
     }
@@ -377,6 +378,12 @@ impl Tree {
     pub(crate) fn event(&mut self, event: Event) {
         self.recent.note(self.stepped, &event);
         self.push(Output::Event(event));
+    }
+
+    /// Whether a peer has a right to the track, by the tags in its row.
+    pub(crate) fn allows(&self, cx: &Context<'_>, right: Right, peer: &PeerId) -> bool {
+        let tags = cx.peers.row(peer).map(|row| &row.tags);
+        self.config.rules.allow(right, &self.track, peer, tags)
     }
 
     pub(crate) const fn is_origin(&self) -> bool {

@@ -130,6 +130,9 @@ pub enum Unwilling {
     /// It is leaving the mesh.
     #[error("leaving")]
     Leaving,
+    /// Its rules do not let the origin publish the track, or the sender or it follow it.
+    #[error("its rules forbid it")]
+    Forbidden,
 }
 
 /// Why a parent does not take a child.
@@ -153,6 +156,8 @@ pub enum RefuseReason {
     Crossing,
     /// It is leaving the track.
     Leaving,
+    /// Its rules do not let the asker follow the track.
+    Forbidden,
 }
 
 impl fmt::Display for RefuseReason {
@@ -167,6 +172,7 @@ impl fmt::Display for RefuseReason {
             Self::Behind => "no longer holds the needed objects",
             Self::Crossing => "moving itself",
             Self::Leaving => "leaving",
+            Self::Forbidden => "its rules do not let this node follow the track",
         })
     }
 }

@@ -117,7 +117,7 @@ impl Tree {
         let mut survey = self.survey(now, cx);
         if survey.drawn.is_empty() {
             let knock = self.may_displace(now, cx, &survey);
-            return knock.ok_or_else(|| self.why_nobody(&survey));
+            return knock.ok_or_else(|| self.why_nobody(cx, &survey));
         }
         let peer = survey.drawn.remove(0);
         if let Some(attempt) = self.upstream.attempt.as_mut() {
@@ -220,9 +220,11 @@ impl Tree {
         fits && hosts && depth <= attempt.deepest && chain != Chain::Below
     }
 
-    fn why_nobody(&self, survey: &Survey) -> StuckReason {
+    fn why_nobody(&self, cx: &Context<'_>, survey: &Survey) -> StuckReason {
         let attempt = self.upstream.attempt.as_ref();
-        if !survey.origin_live {
+        if !survey.origin_live && self.is_source_forbidden(cx) {
+            StuckReason::OriginForbidden
+        } else if !survey.origin_live {
             StuckReason::NoOrigin
         } else if !survey.attached {
             StuckReason::NobodyAttached

@@ -1,17 +1,20 @@
 //! Which publication of the track is followed.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
+
+use banyan_gossip::PeerId;
 
 use crate::{
-    Context, DetachReason, Event, MoveReason, Source, Tree, choice, machine::Part, source::OriginAge,
+    Context, DetachReason, Event, MoveReason, Right, Rules, Source, Tree, choice, machine::Part, source::OriginAge,
     upstream::Upstream, volunteer::Summons,
 };
 
 impl Tree {
-    /// Follows the greatest publication that a live peer offers. One that is still heard of is not
+    /// Follows the greatest publication that a live peer offers who may. One that is still heard of is not
     /// given up for a smaller one because the table thinks its origin dead.
     pub(crate) fn follow_source(&mut self, now: Instant, cx: &mut Context<'_>) {
-        let Some(best) = choice::greatest_source(cx.peers, &self.track, self.me) else {
+        let counts = |origin: &PeerId| *origin != self.me && self.allows(cx, Right::Publish, origin);
+        let Some(best) = choice::greatest_source(cx.peers, &self.track, counts) else {
             return;
         };
         let follow = self.source.is_none_or(|current| {
@@ -49,6 +52,32 @@ impl Tree {
         self.summons = Summons::default();
         self.ring = None;
         self.age = None;
+    }
+
+    /// Whether there are publications, and none that may be followed.
+    pub(crate) fn is_source_forbidden(&self, cx: &Context<'_>) -> bool {
+        let offered = |counts: &dyn Fn(&PeerId) -> bool| {
+            choice::greatest_source(cx.peers, &self.track, |origin| *origin != self.me && counts(origin)).is_some()
+        };
+        offered(&|_| true) && !offered(&|origin| self.allows(cx, Right::Publish, origin))
+    }
+
+    /// Other rules hold: what they forbid ends.
+    pub(crate) fn on_rules(&mut self, now: Instant, cx: &mut Context<'_>, rules: Arc<Rules>) {
+        self.config.rules = rules;
+        let forbidden = |child: &&PeerId| !self.allows(cx, Right::Subscribe, child);
+        for child in self.children.keys().filter(forbidden).copied().collect::<Vec<_>>() {
+            self.end_child(cx, child, DetachReason::Forbidden, true);
+        }
+        let other = self.source.filter(|source| source.origin != self.me);
+        if other.is_some_and(|source| !self.allows(cx, Right::Publish, &source.origin)) {
+            self.abandon_source(cx, false);
+            self.source = None;
+            self.look(now, cx);
+            if self.upstream.attempt.is_none() {
+                self.seek(now, cx, MoveReason::OriginChanged);
+            }
+        }
     }
 
     /// This node publishes the track: it follows itself.
