@@ -22,6 +22,7 @@ mod logs;
 pub mod net;
 
 pub use banyan_gossip::{Label, MeshName, PeerId, RelayPolicy, TrackName};
+pub use banyan_tree::{Right, Rule, RuleError, Rules};
 pub use library::push::{Accept, Targets};
 #[cfg(feature = "net")]
 pub use net::{

@@ -53,6 +53,8 @@ fn nonsense_is_wrong_usage_a15() {
         "peers --mesh a/b",
         "run --label a.b",
         "run --capacity many",
+        "run --rule cam/*",
+        "run --rule cam/*:publish=everybody",
         "run --log-format xml",
         "demo --nodes 2",
         "demo --nodes 5 --kill 3",

@@ -122,10 +122,13 @@ fn settings_come_from_flags_environment_and_file_and_sighup_reads_it_again() {
     assert_eq!(node.json(&["status"]).expect("it answers")["capacity"], 5);
 
     // What can change does, the rest is named.
-    write("capacity = 6\nmax-links = 5\nroot-slots = 8\nlog = \"debug\"\nmax-depth = 4\n");
+    let rule = "rule = [\"cam/*: publish=none\"]";
+    write(&format!("capacity = 6\nmax-links = 5\nroot-slots = 8\nlog = \"debug\"\nmax-depth = 4\n{rule}\n"));
+    assert_eq!(node.run(&["publish", "cam/1"]).status.code(), Some(0));
     node.signal("HUP");
     until("the capacity changes", || node.json(&["status"]).is_some_and(|status| status["capacity"] == 6));
     until("the tags are gone", || node.json(&["status"]).is_some_and(|status| status["tags"] == serde_json::json!({})));
+    until("the rule holds", || node.run(&["publish", "cam/2"]).status.code() == Some(5));
     until("the log level changes", || setting(&node, "log") == is("debug", "file"));
     assert_eq!(setting(&node, "max-depth"), is("-", "default"), "it takes a restart");
     let logged = || fs::read_to_string(&log).expect("it is text");

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use banyan_node::{Node, NodeError, PublishOptions, TrackName, admission::MeshKey};
+use banyan_node::{Node, NodeError, PublishOptions, Rules, TrackName, admission::MeshKey};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -150,6 +150,9 @@ async fn every_code_is_provoked_or_named() {
     asking.fails("not_configurable", "PUT /v1/log", r#"{"filter":"debug"}"#).await;
     asking.fails("not_joined", "POST /v1/join", r#"{"address":"127.0.0.1:1"}"#).await;
     asking.fails("no_library", "GET /v1/library", "").await;
+    let rules = Rules::new(vec!["closed/*: publish=none".parse().expect("valid")]).expect("one");
+    served.node.set_rules(rules).await.expect("it runs");
+    asking.fails("forbidden", "PUT /v1/tracks/closed/1/publish", "x").await;
     let event = r#"{"name":"a","payload":""}"#;
     until("there are too many events", async || asking.ask("POST /v1/events", event).await.0 == "429").await;
     asking.fails("too_many_events", "POST /v1/events", event).await;

@@ -137,6 +137,9 @@ impl From<NodeError> for ApiError {
             NodeError::NotJoined { .. } => {
                 (StatusCode::BAD_GATEWAY, "not_joined", "does a node of this mesh run and listen there?")
             }
+            NodeError::Forbidden { .. } => {
+                (StatusCode::FORBIDDEN, "forbidden", "see the rules of this node with `banyan config show`")
+            }
             NodeError::Shutdown => {
                 (StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "start it again with `banyan run`")
             }

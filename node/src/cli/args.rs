@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use banyan_gossip::{Label, MeshName, TrackName};
+use banyan_tree::Rule;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
@@ -126,6 +127,11 @@ pub(crate) struct Run {
     /// What this node says of itself beyond that, may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = control::parse_tag)]
     pub(crate) tag: Vec<(String, String)>,
+    /// Who may publish and who may follow a track, or all whose names begin so: "cam/*: publish=WHO subscribe=WHO", where
+    /// WHO is all, none, or peer ids, tag:KEY and tag:KEY=VALUE with commas; may be repeated, the first that matches
+    /// decides [default: everybody may]
+    #[arg(long, value_name = "RULE")]
+    pub(crate) rule: Vec<Rule>,
     /// Where identity and incarnation are kept [default: ~/.local/state/banyan/MESH]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -337,13 +343,14 @@ const RUN_EXAMPLES: &str = "EXAMPLES:
   banyan run --listen /ip4/0.0.0.0/tcp/4001       be reachable on a known port
   banyan run --bootstrap machine-a:4001           join where multicast does not pass
   banyan run --library ~/library                  share packages, and fetch others into that folder
+  banyan run --rule 'cam/*: publish=tag:studio'   follow no others that publish cam/…; the same on all nodes
   banyan run --http 127.0.0.1:7070                show itself to a browser on this machine
   banyan run --mesh lab                           a second mesh on this machine
   banyan run --log debug --log-format json 2>log
 
 SETTINGS:
   Every option may also be set in the environment (--max-links 8 as BANYAN_MAX_LINKS=8, lists with
-  commas) or in a file (max-links = 8): see `banyan config init`. A flag comes before the environment,
+  commas, rules with semicolons) or in a file (max-links = 8): see `banyan config init`. A flag comes before the environment,
   and that before the file. On SIGHUP the file is read again.";
 
 const PUBLISH_EXAMPLES: &str = "EXAMPLES:
@@ -440,6 +447,7 @@ mod tests {
             "banyan run --label a/b",
             "banyan run --capacity 70000",
             "banyan run --max-depth 0",
+            "banyan run --rule cam/*",
             "banyan status --format xml",
             "banyan status --mesh a/b",
             "banyan fly",

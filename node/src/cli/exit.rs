@@ -106,6 +106,7 @@ impl From<ErrorView> for Failure {
             "shutting_down" | "too_many_connections" | "unavailable" | "not_joined" => Exit::Unreachable,
             "already_published" | "conflict" | "taken_over" | "too_many_tracks" | "too_many_events" | "busy"
             | "not_installed" | "not_owned" | "not_configurable" => Exit::Conflict,
+            "forbidden" => Exit::Denied,
             "timeout" => Exit::Timeout,
             "truncated" | "bad_package" => Exit::Integrity,
             "disk_full" | "cancelled" | "push_failed" | "pusher_gone" => Exit::Partial,

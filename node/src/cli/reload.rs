@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-use super::{args::Run, config, log};
+use super::{args::Run, config, log, run::rules};
 use crate::{
     Node,
     api::control::LogControl,
@@ -64,6 +64,10 @@ impl Reload {
         let applied = match key {
             "capacity" => self.node.set_capacity(run.capacity.unwrap_or(CAPACITY_CEILING)).await,
             "tag" => self.node.set_tags(run.tag.iter().cloned().collect::<BTreeMap<_, _>>()).await,
+            "rule" => match rules(run) {
+                Ok(rules) => self.node.set_rules(rules).await,
+                Err(failure) => return Err(failure.view.message),
+            },
             "bootstrap" => self.node.set_bootstraps(&run.bootstrap).await,
             "log" => return (self.log)(run.log.as_deref().unwrap_or(log::DEFAULT)),
             _ => return Err("it cannot change while the node runs".to_owned()),

@@ -12,6 +12,7 @@ use std::{
 };
 
 use banyan_gossip::{MeshName, RelayPolicy};
+use banyan_tree::Rules;
 use tokio::{
     signal::unix::SignalKind,
     time::{Instant, sleep},
@@ -126,7 +127,7 @@ fn builder(args: &Run, supervisor: &Arc<Supervisor>) -> Outcome<Builder> {
     };
     let mut builder =
         Node::builder().mesh(args.at.mesh.clone()).data_dir(data_dir(args)?).mdns(!args.no_mdns).relay(relay);
-    builder = builder.tags(args.tag.iter().cloned().collect());
+    builder = builder.tags(args.tag.iter().cloned().collect()).rules(rules(args)?);
     if let Some(interval) = supervisor.watchdog() {
         let supervisor = Arc::clone(supervisor);
         builder = builder.heartbeat(interval, move || supervisor.tell("WATCHDOG=1"));
@@ -158,6 +159,12 @@ fn builder(args: &Run, supervisor: &Arc<Supervisor>) -> Outcome<Builder> {
         builder = builder.max_links(links);
     }
     Ok(builder)
+}
+
+/// The rules of the arguments.
+pub(super) fn rules(args: &Run) -> Outcome<Rules> {
+    Rules::new(args.rule.clone())
+        .map_err(|error| Failure::usage(error.to_string(), "a * at the end stands for many tracks"))
 }
 
 fn data_dir(args: &Run) -> Outcome<PathBuf> {

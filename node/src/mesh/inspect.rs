@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use banyan_gossip::{PeerId, Role, Row, TrackEntry, TrackName, table::Status as PeerStatus};
-use banyan_tree::Tree;
+use banyan_gossip::{
+    PeerId, Role, Row, TrackEntry, TrackName,
+    table::{Publication, Status as PeerStatus},
+};
+use banyan_tree::{Right, Tree};
 
 use super::{
     Mesh,
@@ -84,7 +87,7 @@ pub fn tracks(mesh: &Mesh) -> Tracks {
 
 fn track(mesh: &Mesh, track: &TrackName) -> Track {
     let entries = || mesh.table().iter_live().filter_map(|row| Some((row.peer, row.tracks.get(track)?)));
-    let origin = origin(entries());
+    let origin = origin(mesh, track);
     Track {
         track: track.to_string(),
         origin: origin.map(|(peer, _)| peer.to_string()),
@@ -100,15 +103,21 @@ fn track(mesh: &Mesh, track: &TrackName) -> Track {
     }
 }
 
-/// Whether a live peer publishes the track, or has published it and still serves it.
+/// Whether a live peer that may publish the track does, or has published it and still serves it.
 #[must_use]
 pub fn has_origin(mesh: &Mesh, track: &TrackName) -> bool {
-    mesh.table().publications(track).any(|(_, _, publication)| publication.is_published())
+    let publishes = |(_, origin, publication): (u64, PeerId, &Publication)| {
+        publication.is_published() && mesh.allows(Right::Publish, track, &origin)
+    };
+    mesh.table().publications(track).any(publishes)
 }
 
-/// The origin that trees follow: the greatest (epoch, id).
-fn origin<'a>(entries: impl Iterator<Item = (PeerId, &'a TrackEntry)>) -> Option<(PeerId, &'a TrackEntry)> {
-    entries.filter(|(_, entry)| entry.role != Role::Member).max_by_key(|(peer, entry)| (entry.epoch, *peer))
+/// The origin that trees follow: the greatest (epoch, id) of those that may publish.
+fn origin<'a>(mesh: &'a Mesh, track: &TrackName) -> Option<(PeerId, &'a TrackEntry)> {
+    let entries = mesh.table().iter_live().filter_map(|row| Some((row.peer, row.tracks.get(track)?)));
+    let counts =
+        |peer: &PeerId, entry: &TrackEntry| entry.role != Role::Member && mesh.allows(Right::Publish, track, peer);
+    entries.filter(|(peer, entry)| counts(peer, entry)).max_by_key(|(peer, entry)| (entry.epoch, *peer))
 }
 
 fn here(tree: &Tree) -> Option<TrackHere> {
@@ -148,7 +157,7 @@ pub(super) const fn role(entry: &TrackEntry) -> &'static str {
 pub fn tree(mesh: &Mesh, track: &TrackName) -> Option<TreeView> {
     let rows = || mesh.table().iter_live().filter_map(|row| Some((row, row.tracks.get(track)?)));
     rows().next()?;
-    let origin = origin(rows().map(|(row, entry)| (row.peer, entry)));
+    let origin = origin(mesh, track);
     let mut nodes: Vec<TreeNode> = rows().map(|(row, entry)| node(row, entry)).collect();
     nodes.sort_by(|a, b| (a.depth.unwrap_or(u8::MAX), &a.peer_id).cmp(&(b.depth.unwrap_or(u8::MAX), &b.peer_id)));
     Some(TreeView {

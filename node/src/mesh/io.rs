@@ -6,6 +6,7 @@ use std::{
 };
 
 use banyan_gossip::{Label, MeshName, PeerId, RelayPolicy, TrackName, op::UserEvent};
+use banyan_tree::Right;
 
 use super::{ConnectorConfig, Control, LinkConfig, offload::Volume};
 use crate::relay::Terms;
@@ -316,4 +317,7 @@ pub enum RequestError {
     /// The node is leaving.
     #[error("the node is leaving")]
     Leaving,
+    /// The node's rules do not allow it.
+    #[error("the rules of this node do not let it {0} the track")]
+    Forbidden(Right),
 }

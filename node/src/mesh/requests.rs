@@ -1,13 +1,13 @@
 //! What the node's own user asks for: publish, subscribe, offer slots, leave.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use banyan_gossip::{
     LibraryDigest, PeerId, Role, TrackEntry, TrackName,
     op::{UserEvent, UserEventError},
     row::TRACKS_BUDGET_BYTES,
 };
-use banyan_tree::Tree;
+use banyan_tree::{Right, Rules, Tree};
 
 use super::{CAPACITY_CEILING, Control, Mesh, Output, RequestError, connector::Dial};
 use crate::relay::Terms;
@@ -22,11 +22,15 @@ impl Mesh {
     /// [`RequestError`]: nothing has changed.
     pub fn publish(&mut self, now: Instant, track: &TrackName, terms: Terms) -> Result<u64, RequestError> {
         self.check_not_leaving()?;
+        self.check_right(Right::Publish, track)?;
         if self.own_entry(track).is_some_and(|entry| entry.role == Role::Origin) {
             return Err(RequestError::AlreadyPublished);
         }
         let others = || self.table().iter_live().filter_map(|row| Some((row.peer, row.tracks.get(track)?)));
-        if let Some((peer, _)) = others().find(|(peer, entry)| *peer != self.me && entry.role == Role::Origin) {
+        let publishes = |peer: &PeerId, entry: &TrackEntry| {
+            *peer != self.me && entry.role == Role::Origin && self.allows(Right::Publish, track, peer)
+        };
+        if let Some((peer, _)) = others().find(|(peer, entry)| publishes(peer, entry)) {
             return Err(RequestError::PublishedBy(peer));
         }
         // Greater than any epoch in sight, and than what this node used before a restart. Two nodes
@@ -52,7 +56,8 @@ impl Mesh {
         let mut greater = greater.take_while(|(epoch, origin, _)| (*epoch, *origin) > (entry.epoch, self.me));
         greater.any(|(epoch, origin, _)| {
             let other = self.table().live(&origin).and_then(|row| row.tracks.get(track));
-            other.is_some_and(|other| other.role == Role::Origin && other.epoch == epoch)
+            let publishes = other.is_some_and(|other| other.role == Role::Origin && other.epoch == epoch);
+            publishes && self.allows(Right::Publish, track, &origin)
         })
     }
 
@@ -68,6 +73,7 @@ impl Mesh {
     /// [`RequestError`]: nothing has changed.
     pub fn subscribe(&mut self, now: Instant, track: &TrackName) -> Result<(), RequestError> {
         self.check_not_leaving()?;
+        self.check_right(Right::Subscribe, track)?;
         if self.own_entry(track).is_none_or(|entry| entry.role == Role::Member) {
             self.open_tree(now, track)?;
             self.tree_input(now, track, banyan_tree::Input::Subscribe);
@@ -120,6 +126,14 @@ impl Mesh {
         self.settle(now);
     }
 
+    /// Goes by these rules from now on. What they forbid of others ends; what this node publishes and follows itself goes
+    /// on until it ends or nobody feeds it any more.
+    pub fn set_rules(&mut self, now: Instant, rules: Arc<Rules>) {
+        self.config.tree.rules = Arc::clone(&rules);
+        self.all_trees(now, || banyan_tree::Input::Rules(Arc::clone(&rules)));
+        self.settle(now);
+    }
+
     /// Tells every node of the mesh, this one included.
     ///
     /// # Errors
@@ -154,6 +168,21 @@ impl Mesh {
 
     const fn check_not_leaving(&self) -> Result<(), RequestError> {
         if self.leaving.is_some() { Err(RequestError::Leaving) } else { Ok(()) }
+    }
+
+    /// Whether the rules give a peer a right to a track, by the tags that it says of itself.
+    pub(super) fn allows(&self, right: Right, track: &TrackName, peer: &PeerId) -> bool {
+        let tags = if *peer == self.me {
+            // Its row may be behind.
+            Some(&self.config.tags)
+        } else {
+            self.table().row(peer).map(|row| &row.tags)
+        };
+        self.config.tree.rules.allow(right, track, peer, tags)
+    }
+
+    fn check_right(&self, right: Right, track: &TrackName) -> Result<(), RequestError> {
+        if self.allows(right, track, &self.me) { Ok(()) } else { Err(RequestError::Forbidden(right)) }
     }
 
     fn own_entry(&self, track: &TrackName) -> Option<TrackEntry> {

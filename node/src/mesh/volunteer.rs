@@ -6,7 +6,7 @@ use std::{
 };
 
 use banyan_gossip::{PeerId, RelayPolicy, TrackName};
-use banyan_tree::{Source, Tree, Unwilling, VOLUNTEER_SLOTS_MIN};
+use banyan_tree::{Right, Source, Tree, Unwilling, VOLUNTEER_SLOTS_MIN};
 
 use super::Mesh;
 
@@ -62,6 +62,8 @@ impl Mesh {
     ) -> Result<(), Unwilling> {
         let publication = self.table().publication(track, source.epoch, source.origin);
         let published = publication.is_some_and(|publication| publication.is_published());
+        let allowed = self.allows(Right::Publish, track, &source.origin)
+            && [&self.me, &from].into_iter().all(|peer| self.allows(Right::Subscribe, track, peer));
         let volunteered = self.trees.values().filter(|tree| tree.is_volunteer()).count();
         let refused = if self.leaving.is_some() {
             Some(Unwilling::Leaving)
@@ -69,6 +71,8 @@ impl Mesh {
             Some(Unwilling::Stranger)
         } else if !self.askers.admit(now, from) {
             Some(Unwilling::TooOften)
+        } else if !allowed {
+            Some(Unwilling::Forbidden)
         } else if self.config.relay == RelayPolicy::Never {
             Some(Unwilling::Never)
         } else if self.slots.free() < VOLUNTEER_SLOTS_MIN {

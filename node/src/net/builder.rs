@@ -8,6 +8,7 @@ use std::{
 };
 
 use banyan_gossip::{Ed25519Keys, Label, LocalPeer, MeshName, RelayPolicy};
+use banyan_tree::Rules;
 use tokio::sync::mpsc;
 
 use super::{
@@ -59,6 +60,7 @@ pub struct Builder {
     pub(crate) library: Vec<PathBuf>,
     pub(crate) library_allow: AllowList,
     pub(crate) library_accept: Accept,
+    pub(crate) rules: Rules,
 }
 
 impl Builder {
@@ -192,6 +194,14 @@ impl Builder {
         self
     }
 
+    /// Who may publish and who may follow which track, for all that this node has to say in it; meant to be the same on
+    /// all nodes of a mesh. Default: everybody may.
+    #[must_use]
+    pub fn rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
     /// Starts the node.
     ///
     /// # Errors
@@ -304,6 +314,7 @@ impl Builder {
         config.tree.root_slots = self.root_slots;
         config.tree.max_depth = self.max_depth;
         config.tree.doubts = true;
+        config.tree.rules = Arc::new(self.rules.clone());
         config.connector.max_links = usize::from(self.max_links);
         config
     }
@@ -331,6 +342,7 @@ impl Default for Builder {
             library: Vec::new(),
             library_allow: AllowList::default(),
             library_accept: Accept::default(),
+            rules: Rules::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use banyan_gossip::PeerId;
+use banyan_tree::Rules;
 use tokio::time::timeout;
 
 use super::{
@@ -45,6 +46,15 @@ impl Node {
     /// As [`Node::change_tags`].
     pub async fn set_tags(&self, tags: BTreeMap<String, String>) -> Result<(), NodeError> {
         self.ask(|reply| Request::Control(ControlRequest::AllTags(tags, reply))).await?
+    }
+
+    /// Goes by these rules from now on: children that may not follow a track are dropped, and origins that may not publish
+    /// one are not followed any more. What this node itself publishes and follows goes on.
+    ///
+    /// # Errors
+    /// [`NodeError::Shutdown`].
+    pub async fn set_rules(&self, rules: Rules) -> Result<(), NodeError> {
+        self.ask(|reply| Request::Control(ControlRequest::Rules(rules, reply))).await
     }
 
     /// Tells every node of the mesh, this one included: an [`Event::User`](crate::views::Event::User) each, once.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use banyan_gossip::{PeerId, TrackName, op::UserEventError};
+use banyan_tree::Right;
 use bytes::Bytes;
 
 use crate::relay::{Integrity, Mode, Terms};
@@ -249,6 +250,14 @@ pub enum NodeError {
         address: String,
         /// Why.
         reason: String,
+    },
+    /// The rules of the node do not allow it.
+    #[error("the rules of this node do not let it {right} track {track}")]
+    Forbidden {
+        /// The track.
+        track: TrackName,
+        /// What was asked for.
+        right: Right,
     },
     /// The node is shutting down.
     #[error("the node is shutting down")]

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a changed file changes while the node runs.
-const LIVE: [&str; 4] = ["bootstrap", "capacity", "log", "tag"];
+const LIVE: [&str; 5] = ["bootstrap", "capacity", "log", "rule", "tag"];
 /// Arguments that are no settings: what is secret has no place in a file that is shown.
 const NOT_SETTINGS: [&str; 5] = ["config", "exit-with-stdin", "help", "join", "key"];
 
@@ -72,6 +72,11 @@ impl Setting {
         format!("BANYAN_{}", self.key.to_uppercase().replace('-', "_"))
     }
 
+    /// What stands between the values of a list in the environment. There are commas in rules.
+    fn separator(&self) -> char {
+        if self.key == "rule" { ';' } else { ',' }
+    }
+
     pub(super) fn is_live(&self) -> bool {
         LIVE.contains(&&*self.key)
     }
@@ -126,7 +131,11 @@ pub(super) fn environment(variable: impl Fn(&str) -> Option<OsString>) -> Outcom
         let values = match setting.kind {
             Kind::Switch => vec![switch(&name, &value)?],
             Kind::One => vec![value],
-            Kind::Many => value.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect(),
+            Kind::Many => value
+                .split(setting.separator())
+                .map(|part| part.trim().to_owned())
+                .filter(|part| !part.is_empty())
+                .collect(),
         };
         setting.check(&values, &name)?;
         layer.insert(setting.key, values);
@@ -236,6 +245,8 @@ mod tests {
             environment(|asked| (asked == name).then(|| value.into())).map_err(|failure| failure.view.message)
         };
         assert_eq!(set("BANYAN_BOOTSTRAP", "a:1, b:2"), Ok(layer(&[("bootstrap", &["a:1", "b:2"])])));
+        let rules = ["a: publish=tag:b,tag:c", "*: publish=none"];
+        assert_eq!(set("BANYAN_RULE", &rules.join("; ")), Ok(layer(&[("rule", &rules)])));
         assert_eq!(set("BANYAN_NO_MDNS", "1"), Ok(layer(&[("no-mdns", &["true"])])));
         assert_eq!(set("BANYAN_LABEL", ""), Ok(Layer::new()));
         assert!(set("BANYAN_CAPACITY", "many").is_err_and(|message| message.starts_with("BANYAN_CAPACITY: ")));

@@ -1,9 +1,9 @@
 //! What a node relays for others, and what it does not.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use banyan_gossip::{PeerId, RelayPolicy, TrackName};
-use banyan_tree::{Source, Unwilling};
+use banyan_tree::{Rules, Source, Unwilling};
 
 use super::{World, track};
 use crate::{mesh::Config, relay::Terms};
@@ -94,4 +94,22 @@ fn tracks_relayed_for_others_are_few_and_make_room_for_the_nodes_own() {
     assert!(world.mesh(1).subscribe(now, &name(33)).is_err(), "the row is full of the node's own");
     let volunteered = (0..8).filter(|index| world.mesh(1).is_volunteer(&name(*index))).count();
     assert_eq!(volunteered, 0);
+}
+
+#[test]
+fn nobody_relays_what_its_rules_forbid() {
+    let mut world = world(|_| {});
+    let source = publish(&mut world, &track());
+    let (me, now) = (world.order[1], world.now);
+    let (own, none) = (format!("subscribe={me}"), "publish=none".to_owned());
+    for (rights, answer) in [
+        (own, Err(Unwilling::Forbidden)),
+        (none, Err(Unwilling::Forbidden)),
+        ("subscribe=none".to_owned(), Err(Unwilling::Forbidden)),
+        ("subscribe=all".to_owned(), Ok(())),
+    ] {
+        let rules = Rules::new(vec![format!("*: {rights}").parse().expect("a rule")]).expect("one");
+        world.mesh(1).set_rules(now, Arc::new(rules));
+        assert_eq!(ask(&mut world, None, &track(), source), answer, "{rights}");
+    }
 }

@@ -1,12 +1,13 @@
 //! What changes the node while it runs.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use banyan_gossip::{
     PeerId,
     op::UserEventError,
     row::{TAG_KEY_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_MAX},
 };
+use banyan_tree::Rules;
 use tokio::sync::oneshot;
 
 use super::{Core, events::event_id, links::DialFor};
@@ -25,6 +26,8 @@ pub(crate) enum ControlRequest {
     },
     /// Say this and nothing else in the own row.
     AllTags(BTreeMap<String, String>, oneshot::Sender<Result<(), NodeError>>),
+    /// Go by these rules.
+    Rules(Rules, oneshot::Sender<()>),
     /// Tell the whole mesh. The answer: the event's id.
     Tell { name: String, payload: String, reply: oneshot::Sender<Result<String, UserEventError>> },
     /// Dial an address once. The answer: who is there.
@@ -49,6 +52,10 @@ impl Core {
             }
             ControlRequest::AllTags(tags, reply) => {
                 let _ = reply.send(self.set_tags(now, tags));
+            }
+            ControlRequest::Rules(rules, reply) => {
+                self.mesh.set_rules(now, Arc::new(rules));
+                let _ = reply.send(());
             }
             ControlRequest::Tell { name, payload, reply } => {
                 let _ = reply.send(self.mesh.tell(now, name, payload).map(|event| event_id(&event.id)));

@@ -570,6 +570,7 @@ fn node_error(error: RequestError, track: &TrackName) -> NodeError {
         RequestError::PublishedBy(origin) => NodeError::Conflict { track: track.clone(), origin },
         RequestError::TooManyTracks => NodeError::TooManyTracks,
         RequestError::Leaving => NodeError::Shutdown,
+        RequestError::Forbidden(right) => NodeError::Forbidden { track: track.clone(), right },
     }
 }
 
