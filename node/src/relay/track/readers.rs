@@ -174,7 +174,7 @@ impl Track {
     }
 
     /// Whether the claim of a child counts. That of one which does not answer any more should not, after
-    /// [`TrackConfig::hold`]: those below it have had the time to turn up elsewhere, and everybody else waits for it. If it is
+    /// [`TrackConfig::hold`](super::TrackConfig::hold): those below it have had the time to turn up elsewhere, and everybody else waits for it. If it is
     /// heard again, it gets what the ring still holds, and is told of the rest.
     pub fn set_lapsed(&mut self, name: ReaderId, lapsed: bool) {
         if let Some(reader) = self.readers.get_mut(&name)
