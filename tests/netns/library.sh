@@ -10,20 +10,23 @@
 #           comes twice
 # push      from one node with an uplink of 80 Mbit/s to 20: the last has all within 1.5 times of what one copy takes at
 #           that rate, and the source sends at most 1.7 times the size
+# beside    a push as above beside iroh-blobs, which has the same hosts and links: Banyan is at least 1.5 times as fast
 # live      a live track and three downloads leave one node: the track's objects take at most 50 ms more than alone at
 #           the 99th percentile, and none is missing
 # shapes    10,000 files of 16 KiB; 20 GiB of which a few pieces are no hole, a name of 255 bytes and an empty file
 # full      a disk that is full in the middle: the job says so, and goes on with what it has when there is room
 #
-# Without a scenario all of them, and a table. Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN), iproute2, curl and jq, and
-# 6 GiB in FOLDER (default /dev/shm). Exits 77 where it may not make namespaces, 1 if a limit is not kept. Touches only
+# Without a scenario all of them, and a table. `beside` needs BLOBS=path to the binary `blobs` of tests/bench (`cargo build
+# --release -p banyan-bench-blobs` there), and is skipped without it; MIB, MBIT, NODES and PART (KiB of a part of iroh-blobs;
+# each is tried, and the best counts) are its sizes. Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN), iproute2, curl and jq,
+# and 6 GiB in FOLDER (default /dev/shm). Exits 77 where it may not make namespaces, 1 if a limit is not kept. Touches only
 # namespaces that it made itself.
 set -euo pipefail
 
 banyan=$(realpath "${1:-target/release/banyan}")
 shift || true
 scenarios=("${@:-}")
-[[ -n ${scenarios[0]} ]] || scenarios=(rates killed slow push live shapes full)
+[[ -n ${scenarios[0]} ]] || scenarios=(rates killed slow push beside live shapes full)
 tag=bnl$$
 work=$(mktemp -d "${FOLDER:-/dev/shm}/banyan-library.XXXXXX")
 bridge=$tag-lan
@@ -218,6 +221,76 @@ run_push() {
     for ((host = 2; host <= nodes + 1; host++)); do job "$host"; done | jq -s -r '
         "            kept from the source: \([.[].sources[] | select(.label == "h1") | .bytes] | add / '"$mib"' / 10485.76 | round / 100) times the size, " +
         "came twice: \([.[].duplicate_bytes] | add / 10485.76 | round / 100) MiB"'
+}
+
+# Has iroh-blobs bring a file to so many hosts. They ask the source alone, or all others as well, in any order or the
+# source last. Sets `took`, to nothing if it is not done in so many seconds, and `sent_times`.
+blobs() { # Mbit/s MiB nodes KiB-of-a-part source|all|last seconds
+    local host other begun start providers last=$(($3 + 1))
+    build "$1mbit" $(for ((host = 0; host < $3; host++)); do echo -; done)
+    rm -f "$work"/said.* "$work/parts" "$work/start"
+    mkfifo "$work/start"
+    exec {start}<>"$work/start"
+    [[ -e $work/set.$2 ]] || head -c "${2}M" /dev/urandom >"$work/set.$2"
+    inside 1 "$BLOBS" serve --number 1 --listen 10.79.0.1:4102 --store "$work/h1.blobs" --part $(($4 * 1024)) \
+        --parts "$work/parts" "$work/set.$2" >"$work/said.1" 2>"$work/blobs1.log" {start}>&- &
+    said() { (($(cat "$work"/said.* 2>/dev/null | grep -c "^$1") == $2)); }
+    wait_for 60 "the source of iroh-blobs to be ready" said ready 1
+    for ((host = 2; host <= last; host++)); do
+        providers=(--source 1=10.79.0.1:4102)
+        [[ $5 != last ]] || providers+=(--source-last)
+        for ((other = 2; other <= last; other++)); do
+            [[ $5 == source || $other == "$host" ]] || providers+=(--other "$other=10.79.0.$other:4102")
+        done
+        inside "$host" "$BLOBS" fetch --number "$host" --listen "10.79.0.$host:4102" --store "$work/h$host.blobs" \
+            --parts "$work/parts" "${providers[@]}" --out "$work/h$host.out" \
+            <"$work/start" >"$work/said.$host" 2>"$work/blobs$host.log" {start}>&- &
+    done
+    wait_for 60 "the receivers of iroh-blobs to be ready" said ready "$last"
+    begun=$EPOCHREALTIME
+    exec {start}>&-
+    until said done "$3"; do
+        took=$(awk "BEGIN { print $EPOCHREALTIME - $begun }")
+        (($(is "$took < $6"))) || { took=; return; }
+        sleep 0.1
+    done
+    took=$(cat "$work"/said.* | awk -v begun="$begun" '$1 == "done" && $2 > end { end = $2 }
+        END { printf "%.1f", end - begun }')
+    sent_times=$(awk "BEGIN { printf \"%.2f\", $(sent) / $2 / 1048576 }")
+    wait_for 60 "the file to be written" said written "$3"
+    for ((host = 2; host <= last; host++)); do
+        cmp "$work/h$host.out" "$work/set.$2" || fail "it is not what was sent"
+    done
+}
+
+run_beside() {
+    if [[ -z ${BLOBS:-} ]]; then
+        say "beside: skipped, for it needs BLOBS=path to the binary \`blobs\` of tests/bench"
+        return
+    fi
+    local mib=${MIB:-64} mbit=${MBIT:-80} nodes=${NODES:-8} part providers took sent_times banyan_took best best_of setting settings
+    pushing "$mbit" "$mib" "$nodes"
+    banyan_took=$(job 1 | jq '.took_s * 10 | round / 10')
+    say "banyan push: $banyan_took s, the source sent $(awk "BEGIN { printf \"%.2f\", $(sent) / $mib / 1048576 }") times the size"
+    drop_hosts
+    settings=("source 1024")
+    for part in ${PART:-16 64 256}; do settings+=("all $part" "last $part"); done
+    for setting in "${settings[@]}"; do
+        read -r providers part <<<"$setting"
+        blobs "$mbit" "$mib" "$nodes" "$part" "$providers" "${best:-600}"
+        if [[ -n $took ]]; then
+            say "iroh-blobs, parts of $part KiB, providers: $providers: $took s, the source sent $sent_times times the size"
+            best=$took best_of="$providers, $part KiB"
+        else
+            say "iroh-blobs, parts of $part KiB, providers: $providers: not done after ${best:-600} s"
+        fi
+        drop_hosts
+    done
+    [[ -n ${best:-} ]] || fail "iroh-blobs was not done in time"
+    local ratio
+    ratio=$(awk "BEGIN { printf \"%.2f\", $best / $banyan_took }")
+    verdict beside "$mib MiB to $nodes: $banyan_took s, iroh-blobs $best s ($best_of): $ratio times" "at least 1.5 times faster" \
+        "$(is "$ratio >= 1.5")"
 }
 
 run_full() {
