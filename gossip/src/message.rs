@@ -84,3 +84,29 @@ impl Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::{Op, OpId, UserEvent};
+
+    #[test]
+    fn messages_are_taken_at_their_bounds_and_refused_one_step_over_them_e3() {
+        let peer = PeerId::from_key_bytes([1; 32]);
+        let id = OpId { author: peer, incarnation: 1, version: 1 };
+        let op = SignedOp::new(Op::UserEvent(UserEvent { id, name: "a".to_owned(), payload: String::new() }), [0; 64]);
+        let ops = |count| Message::Ops(vec![op.clone(); count]).is_within_bounds();
+        assert_eq!((ops(OPS_MAX), ops(OPS_MAX + 1)), (true, false));
+        let digest = |entries, buckets| {
+            let entries = vec![DigestEntry(peer, (1, 1), None); entries];
+            let digest = Digest { buckets: Some(vec![0; buckets]), entries, reply: false, full: false };
+            Message::Digest(digest).is_within_bounds()
+        };
+        assert_eq!((digest(DIGEST_ENTRIES_MAX, BUCKETS), digest(DIGEST_ENTRIES_MAX + 1, 1)), (true, false));
+        assert!(!digest(1, BUCKETS + 1));
+        let sums = |count| Message::Buckets(vec![0; count]).is_within_bounds();
+        assert_eq!((sums(BUCKETS - 1), sums(BUCKETS), sums(BUCKETS + 1)), (false, true, false));
+        let want = |count| Message::Want(vec![TrackName::new("a").expect("valid"); count]).is_within_bounds();
+        assert_eq!((want(WANTED_MAX), want(WANTED_MAX + 1)), (true, false));
+    }
+}

@@ -244,3 +244,89 @@ impl<'de> Deserialize<'de> for SignedOp {
         Ok(Self(Arc::new(Inner { bytes, signature, op: OnceLock::new() })))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{Presence, RelayPolicy, Role, TrackName};
+
+    fn row() -> Row {
+        Row {
+            peer: PeerId::from_key_bytes([7; 32]),
+            incarnation: 1,
+            version: 1,
+            presence: Presence::Alive,
+            label: None,
+            addresses: Vec::new(),
+            tags: BTreeMap::new(),
+            capacity: 1,
+            free: 1,
+            relay: RelayPolicy::default(),
+            tracks: BTreeMap::new(),
+            library: None,
+        }
+    }
+
+    fn read(change: impl FnOnce(&mut Row)) -> Result<(), Reason> {
+        let mut row = row();
+        change(&mut row);
+        SignedOp::new(Op::Row(row), [0; 64]).read().map(|_| ())
+    }
+
+    fn tags(count: usize, key: usize, value: usize) -> BTreeMap<String, String> {
+        (0..count).map(|number| (format!("{number:k<key$}"), "v".repeat(value))).collect()
+    }
+
+    fn tracks(lengths: &[usize]) -> BTreeMap<TrackName, TrackEntry> {
+        let entry = TrackEntry {
+            role: Role::Origin,
+            origin: Some(PeerId::from_key_bytes([7; 32])),
+            epoch: 1,
+            depth: Some(0),
+            parent: None,
+            children: 0,
+            free: 0,
+            volunteer: false,
+        };
+        let name = |(number, length): (usize, &usize)| format!("{number:x<length$}").parse().expect("a name");
+        lengths.iter().enumerate().map(|named| (name(named), entry.clone())).collect()
+    }
+
+    #[test]
+    fn a_row_is_taken_at_each_bound_and_refused_one_step_over_it_e3() {
+        // Eight names of 96 bytes, with 160 each, are 2,048.
+        type Change = fn(&mut Row);
+        let cases: [(Change, Change); 6] = [
+            (|row| row.addresses = vec!["a".to_owned(); 8], |row| row.addresses = vec!["a".to_owned(); 9]),
+            (|row| row.addresses = vec!["a".repeat(128)], |row| row.addresses = vec!["a".repeat(129)]),
+            (|row| row.tags = tags(16, 2, 1), |row| row.tags = tags(17, 2, 1)),
+            (|row| row.tags = tags(1, 32, 64), |row| row.tags = tags(1, 33, 64)),
+            (|row| row.tags = tags(1, 32, 64), |row| row.tags = tags(1, 32, 65)),
+            (|row| row.tracks = tracks(&[96; 8]), |row| row.tracks = tracks(&[96, 96, 96, 96, 96, 96, 96, 97])),
+        ];
+        for (number, (at, over)) in cases.into_iter().enumerate() {
+            assert_eq!((read(at), read(over)), (Ok(()), Err(Reason::OutOfBounds)), "{number}");
+        }
+    }
+
+    #[test]
+    fn an_op_has_at_most_4_kib_e3() {
+        // Tags and tracks as large as they may be, and two addresses that are made to fit.
+        let of = |bytes: usize| {
+            let mut row = row();
+            row.tags = tags(16, 32, 64);
+            row.tracks = tracks(&[96; 8]);
+            row.addresses = vec!["a".repeat(128); 6];
+            row.addresses.extend([bytes.min(128), bytes.saturating_sub(128)].map(|bytes| "a".repeat(bytes)));
+            row
+        };
+        let bytes = |length| encode(&Op::Row(of(length))).len();
+        let fits = (0..=256).find(|length| bytes(*length) == ROW_BYTES_MAX).expect("a row of 4,096 bytes");
+        let read = |length| SignedOp::new(Op::Row(of(length)), [0; 64]).read().map(|_| ());
+        assert_eq!((read(fits), read(fits + 1)), (Ok(()), Err(Reason::Malformed)));
+        let wire = |length| decode(&encode(&Op::Row(of(length)))).map(|_| ());
+        assert_eq!((wire(fits), wire(fits + 1)), (Ok(()), Err(Reason::Malformed)));
+    }
+}

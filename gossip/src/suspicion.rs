@@ -209,3 +209,31 @@ fn patience(config: &SuspicionConfig, suspicion: &Suspicion) -> Duration {
     let waited = config.max - (config.max - config.min).mul_f64(share);
     if suspicion.own { waited } else { waited + suspicion.hearsay }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::{Op, OpId};
+
+    #[test]
+    fn suspicions_are_bounded_and_one_that_ends_makes_room_e3() {
+        let (now, config) = (Instant::now(), SuspicionConfig::default());
+        let (mut suspicions, mut rng) = (Suspicions::default(), fastrand::Rng::with_seed(1));
+        let suspect = |number: u32| {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&number.to_be_bytes());
+            PeerId::from_key_bytes(key)
+        };
+        let id = OpId { author: PeerId::from_key_bytes([255; 32]), incarnation: 1, version: 1 };
+        let mut accuse = |suspicions: &mut Suspicions, number| {
+            let claim = Claim { id, suspect: suspect(number), suspect_incarnation: 1 };
+            let signed = SignedOp::new(Op::Suspicion(claim), [0; 64]);
+            suspicions.accuse(now, &config, &claim, &signed, false, &mut rng).raised
+        };
+        let most = u32::try_from(SUSPECTS_MAX).expect("few");
+        assert!((0..most).all(|number| accuse(&mut suspicions, number)));
+        assert!(!accuse(&mut suspicions, most), "there is no room");
+        suspicions.forget(&suspect(0));
+        assert!(accuse(&mut suspicions, most));
+    }
+}

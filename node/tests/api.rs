@@ -160,11 +160,18 @@ async fn refused_bodies_say_why_and_what_came_before_stands() {
 async fn garbage_and_endless_heads_are_refused() {
     let served = Served::start().await;
     assert!(served.raw(b"\0\xff garbage\r\n\r\n").await.starts_with("HTTP/1.1 400"));
-    let headers = "x: y\r\n".repeat(65);
-    let many = format!("GET /v1/status HTTP/1.1\r\nhost: b\r\n{headers}\r\n");
-    assert!(served.raw(many.as_bytes()).await.starts_with("HTTP/1.1 431"));
-    let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(300_000));
-    let answer = served.raw(long.as_bytes()).await;
+    for (count, status) in [(64, "200"), (65, "431")] {
+        // The host and the connection are two of them.
+        let headers = "x: y\r\n".repeat(count - 2);
+        let many = format!("GET /v1/status HTTP/1.1\r\nhost: b\r\nconnection: close\r\n{headers}\r\n");
+        let answer = served.raw(many.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{count}: {answer}");
+    }
+    let long =
+        format!("GET /v1/status HTTP/1.1\r\nhost: b\r\nconnection: close\r\nx: {}\r\n\r\n", "y".repeat(200 * 1024));
+    assert!(served.raw(long.as_bytes()).await.starts_with("HTTP/1.1 200"));
+    let endless = format!("GET /{} HTTP/1.1\r\n", "x".repeat(300_000));
+    let answer = served.raw(endless.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
     assert_eq!(served.view("GET /v1/status", "").await.0, 200);
     served.stop().await;

@@ -255,6 +255,7 @@ pub(super) fn mark(salt: u64, id: &OpId) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::{Op, UserEvent};
 
     fn peer(index: u8) -> PeerId {
         PeerId::from_key_bytes([index; 32])
@@ -300,5 +301,20 @@ mod tests {
             !push.on_first(now + 2 * IN_FLIGHT, &peer(2), &peer(2), of(&OpId { author: peer(2), ..OP })),
             "its own"
         );
+    }
+    #[test]
+    fn of_news_that_waits_the_oldest_goes_beyond_the_bound() {
+        let now = Instant::now();
+        let mut push = Push::new();
+        let event = |version| UserEvent { id: OpId { version, ..OP }, name: "a".to_owned(), payload: String::new() };
+        let news = |version| {
+            let op = SignedOp::new(Op::UserEvent(event(version)), [0; 64]);
+            News { author: OP.author, mark: version, op }
+        };
+        let most = PENDING_MAX as u64;
+        (0..most).for_each(|version| push.queue(now, Duration::ZERO, news(version)));
+        assert_eq!((push.pending.len(), push.pending.front().map(|news| news.mark)), (PENDING_MAX, Some(0)));
+        push.queue(now, Duration::ZERO, news(most));
+        assert_eq!((push.pending.len(), push.pending.front().map(|news| news.mark)), (PENDING_MAX, Some(1)));
     }
 }

@@ -133,6 +133,7 @@ fn a_keyring_is_bounded_and_keeps_the_key_in_use() {
     assert_eq!(keyring.remove(three), Err(KeyringError::InUse(three)));
     keyring.remove(one).expect("not in use");
     assert_eq!(keyring.select(one), Err(KeyringError::Unknown(one)));
+    assert!(Keyring::new((0..8).map(key)).is_ok());
     assert_eq!(Keyring::new((0..9).map(key)), Err(KeyringError::TooManyKeys));
     let invite = Invite { secret: [0; 32], expires_ms: NOW_MS + 1, uses: 1 };
     for number in 1..=INVITES_MAX as u64 {

@@ -1,5 +1,6 @@
 //! Meshes of machines in virtual time, with links and data streams that obey.
 
+mod bounds;
 mod volunteers;
 
 use std::{

@@ -202,3 +202,61 @@ async fn read_messages(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+
+    use super::*;
+    use crate::net::host;
+
+    fn meters() -> Arc<Meters> {
+        Arc::new(Meters::new(Arc::default()))
+    }
+
+    #[test]
+    fn what_waits_for_a_link_that_does_not_read_is_bounded() {
+        let (messages, mut queue) = mpsc::channel(OUTBOX_MESSAGES);
+        let outbox = Outbox { messages, meters: meters() };
+        assert!((0..OUTBOX_MESSAGES).all(|_| outbox.try_send(&Control::Release)));
+        assert!(!outbox.try_send(&Control::Release));
+        queue.try_recv().expect("one is written");
+        assert!(outbox.try_send(&Control::Release));
+    }
+
+    /// What the reader of a link makes of these bytes.
+    async fn read(bytes: Vec<u8>) -> io::Result<()> {
+        let (inbox, _from_links) = mpsc::channel(8);
+        let peer = PeerId::from_key_bytes([1; 32]);
+        read_messages(&bytes[..], peer, host::ConnectionId::new_unchecked(1), &inbox, &meters()).await
+    }
+
+    #[tokio::test]
+    async fn a_message_is_read_up_to_the_bound_and_one_over_it_before_anything_is_kept_for_it() {
+        let mut whole = BytesMut::new();
+        put(&mut whole, &Control::Release.encode());
+        read(whole.to_vec()).await.expect("it is a message");
+        let zeros =
+            |length: usize| [&u32::try_from(length).expect("short").to_be_bytes()[..], &vec![0; length]].concat();
+        let said = |error: io::Error| error.to_string().contains("over the limit");
+        assert!(!said(read(zeros(CONTROL_BYTES_MAX)).await.expect_err("it is no message")));
+        assert!(said(read(zeros(CONTROL_BYTES_MAX + 1)).await.expect_err("it is too long")));
+        // Nothing follows the length.
+        assert!(said(read(u32::MAX.to_be_bytes().to_vec()).await.expect_err("it is too long")));
+    }
+
+    #[tokio::test]
+    async fn a_greeting_has_at_most_1_kib() {
+        let own = Hello { version: PROTOCOL_VERSION, mesh: "a".parse().expect("a name"), incarnation: 1, instance: 1 };
+        let mut hello = Vec::new();
+        ciborium::into_writer(&own, &mut hello).expect("it is written");
+        for (length, taken) in [(HELLO_BYTES_MAX, true), (HELLO_BYTES_MAX + 1, false)] {
+            let (near, mut far) = tokio::io::duplex(8 * 1024);
+            let mut greeting = u16::try_from(length).expect("short").to_be_bytes().to_vec();
+            // What follows the map is not read.
+            greeting.extend([&hello[..], &vec![0; length - hello.len()]].concat());
+            tokio::io::AsyncWriteExt::write_all(&mut far, &greeting).await.expect("there is room");
+            assert_eq!(greet(&mut near.compat(), &own).await.is_ok(), taken, "{length}");
+        }
+    }
+}

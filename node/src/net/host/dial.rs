@@ -332,4 +332,13 @@ mod tests {
         assert_eq!(most_telling(failures.clone(), true), Some(unreachable));
         assert_eq!(most_telling(failures, false), Some(DialFailure::SelfDial));
     }
+    #[test]
+    fn dials_under_way_are_bounded_and_one_that_ends_makes_room() {
+        let mut dials = Dials::default();
+        let link = || Purpose::Link { dial: 1, peer: None, addresses: Vec::new() };
+        let started: Vec<_> = (0..DIALS_MAX).filter_map(|_| dials.start(link())).collect();
+        assert_eq!((started.len(), dials.start(link())), (DIALS_MAX, None));
+        dials.finish(started[0]).expect("it is under way");
+        assert!(dials.start(link()).is_some());
+    }
 }

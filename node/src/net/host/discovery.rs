@@ -344,3 +344,20 @@ fn found(swarm: &mut Swarm<Behaviour>, key: [u8; 32], provider: Libp2pId) -> Opt
     let addresses = addresses.into_iter().filter(|address| resolve::dialable(address).is_ok());
     Some(HostEvent::Found { key, peer, addresses: addresses.take(ADDRESSES_MAX).collect() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_is_bounded_in_peers_and_addresses() {
+        let mut found = BTreeMap::new();
+        let address = |port: usize| format!("/ip4/10.0.0.1/tcp/{port}").parse().expect("an address");
+        let first = Libp2pId::random();
+        assert!((1..=ADDRESSES_MAX).all(|port| note(&mut found, FOUND_MAX, first, address(port))));
+        assert!(!note(&mut found, FOUND_MAX, first, address(ADDRESSES_MAX + 1)));
+        assert!((1..FOUND_MAX).all(|port| note(&mut found, FOUND_MAX, Libp2pId::random(), address(port))));
+        assert!(!note(&mut found, FOUND_MAX, Libp2pId::random(), address(1)));
+        assert_eq!((found.len(), found[&first].len()), (FOUND_MAX, ADDRESSES_MAX));
+    }
+}

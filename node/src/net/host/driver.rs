@@ -24,7 +24,7 @@ use futures::{
 use super::unstick::Unstick;
 
 /// Streams that the remote opened and nobody accepted yet; more are reset.
-const BACKLOG_MAX: usize = 128;
+pub(super) const BACKLOG_MAX: usize = 128;
 
 thread_local! {
     static DRIVING: Cell<bool> = const { Cell::new(false) };

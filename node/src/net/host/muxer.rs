@@ -152,7 +152,10 @@ mod tests {
     use libp2p::core::muxing::StreamMuxerExt;
     use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
-    use super::{super::driver::driving, *};
+    use super::{
+        super::driver::{BACKLOG_MAX, driving},
+        *,
+    };
 
     type Test = Muxer<Compat<tokio::io::DuplexStream>>;
     const BYTES: usize = 4 * 1024 * 1024;
@@ -310,5 +313,82 @@ mod tests {
         stream.write_all(&[0; 10_000]).await.expect("queued");
         let closing = tokio::time::timeout(Duration::from_secs(20), poll_fn(|cx| muxer.poll_close_unpin(cx)));
         assert_eq!(closing.await.expect("in time").expect_err("not gracefully").kind(), io::ErrorKind::TimedOut);
+    }
+    /// Two ends of a connection, of which the first knows no bound of streams.
+    fn unequal() -> (Test, Test) {
+        let (a, b) = tokio::io::duplex(1024 * 1024);
+        let mut config = yamux::Config::default();
+        config.set_max_connection_receive_window(None);
+        config.set_max_num_streams(10 * STREAMS_MAX);
+        let connection = yamux::Connection::new(Unstick::new(a.compat()), config, yamux::Mode::Client);
+        let unbound = Muxer { driven: Driven::new(connection), ends: Ends::default(), closing: None };
+        (unbound, Muxer::new(b.compat(), yamux::Mode::Server))
+    }
+
+    /// Opens a stream, and lets the other end know.
+    async fn open(muxer: &mut Test) -> Substream<Compat<tokio::io::DuplexStream>> {
+        let mut stream = poll_fn(|cx| muxer.poll_outbound_unpin(cx)).await.expect("opens");
+        stream.write_all(b"!").await.expect("sent");
+        stream.flush().await.expect("sent");
+        stream
+    }
+
+    /// Takes in everything that has come.
+    async fn take_in(muxer: &mut Test) {
+        poll_fn(|cx| {
+            for _ in 0..10 * STREAMS_MAX {
+                let _ = muxer.poll_unpin(cx);
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    // Without tokio's budget of a task, which would end before all has come.
+
+    #[tokio::test]
+    async fn streams_that_nobody_accepts_are_bounded_and_one_too_many_is_reset() {
+        let test = async {
+            let (mut near, mut far) = unequal();
+            let mut opened = Vec::new();
+            for _ in 0..=BACKLOG_MAX {
+                opened.push(open(&mut near).await);
+            }
+            take_in(&mut far).await;
+            let mut accepted = Vec::new();
+            poll_fn(|cx| {
+                while let Poll::Ready(stream) = far.poll_inbound_unpin(cx) {
+                    accepted.push(stream.expect("the connection lives"));
+                }
+                Poll::Ready(())
+            })
+            .await;
+            assert_eq!(accepted.len(), BACKLOG_MAX);
+            take_in(&mut far).await;
+            take_in(&mut near).await;
+            let reset = futures::poll!(opened[BACKLOG_MAX].read(&mut [0]));
+            assert!(matches!(reset, Poll::Ready(Ok(0) | Err(_))), "{reset:?}");
+            assert!(futures::poll!(opened[0].read(&mut [0])).is_pending(), "it lives");
+        };
+        tokio::task::unconstrained(test).await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_carries_192_streams_and_who_opens_more_is_told_to_go() {
+        let test = async {
+            let (mut near, mut far) = unequal();
+            let (mut opened, mut accepted) = (Vec::new(), Vec::new());
+            for _ in 0..STREAMS_MAX {
+                opened.push(open(&mut near).await);
+                accepted.push(poll_fn(|cx| far.poll_inbound_unpin(cx)).await.expect("comes"));
+            }
+            take_in(&mut near).await;
+            assert!(futures::poll!(poll_fn(|cx| near.poll_inbound_unpin(cx))).is_pending(), "it lives");
+            opened.push(open(&mut near).await);
+            take_in(&mut far).await;
+            assert!(futures::poll!(poll_fn(|cx| far.poll_inbound_unpin(cx))).is_pending(), "it is not taken");
+            assert!(poll_fn(|cx| near.poll_inbound_unpin(cx)).await.is_err(), "the connection ends");
+        };
+        tokio::task::unconstrained(test).await;
     }
 }

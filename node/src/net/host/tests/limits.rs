@@ -55,6 +55,34 @@ async fn the_limit_of_all_connections_holds() {
 }
 
 #[tokio::test]
+async fn the_limit_of_handshakes_at_a_time_holds_and_frees() {
+    let limits = Limits { pending_incoming: 2, ..Limits::default() };
+    let mut b = Test::with(&[TCP], "lab", limits).await;
+    let address = ("127.0.0.1", port(&b.addresses[0]));
+    let one = TcpStream::connect(address).await.expect("accepted");
+    let mut c = Test::start(&[]).await;
+    let first = linked(&mut c, &mut b).await;
+    // Those that say nothing take a place each.
+    let two = TcpStream::connect(address).await.expect("accepted");
+    c.dial(Some(b.id()), &b.addresses);
+    c.failure().await;
+    drop((one, two));
+    let mut links = async || {
+        c.dial(Some(b.id()), &b.addresses);
+        c.wait(|event| match event {
+            HostEvent::Link { .. } => Some(true),
+            HostEvent::DialFailed { .. } => Some(false),
+            _ => None,
+        })
+        .await
+    };
+    // It takes a moment until their end is noticed.
+    let again = async { while !links().await {} };
+    within(again).await;
+    drop(first);
+}
+
+#[tokio::test]
 async fn the_limit_of_data_streams_holds_and_frees() {
     let limits = Limits { data_streams: 2, ..Limits::default() };
     let (mut a, mut b) = (Test::with(&[], "lab", limits).await, Test::start(&[TCP]).await);
