@@ -68,9 +68,12 @@ impl Node {
 
     pub(crate) fn start(&mut self) -> Done {
         let log = File::options().create(true).append(true).open(self.log())?;
-        let mut words = self.spec.before.iter().map(String::as_str).chain([path(&self.spec.banyan)]);
-        let mut command = Command::new(words.next().unwrap_or_default());
-        command.args(words).args(&self.spec.arguments).args(["--data-dir", path(&self.spec.data_dir)]);
+        let mut command = mortal();
+        command
+            .args(&self.spec.before)
+            .arg(&self.spec.banyan)
+            .args(&self.spec.arguments)
+            .args(["--data-dir", path(&self.spec.data_dir)]);
         command.args(["--socket", path(&self.spec.socket)]).envs(self.spec.environment.iter().cloned());
         command.env_remove("BANYAN_SOCKET").env_remove("BANYAN_MESH").env("NO_COLOR", "1");
         self.process = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?);
@@ -214,6 +217,13 @@ impl Drop for Node {
         // One that is stopped does not end before it is killed, which it is.
         self.kill();
     }
+}
+
+/// A command that is ended when this process is, however that comes, and even if it is stopped then. Its words follow.
+pub(crate) fn mortal() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    command
 }
 
 /// Looks again and again until there is an answer, or the time is up.

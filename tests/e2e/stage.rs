@@ -27,6 +27,7 @@ pub(crate) struct Outcome {
     pub(crate) sent: u64,
     pub(crate) lost: u64,
     pub(crate) doubled: u64,
+    pub(crate) altered: u64,
     /// Subscribers that have not the last object.
     pub(crate) behind: Vec<String>,
     pub(crate) longest_pause: Duration,
@@ -132,6 +133,7 @@ impl Stage {
             }
             outcome.lost += got.lost;
             outcome.doubled += got.doubled;
+            outcome.altered += got.altered;
             outcome.longest_pause = outcome.longest_pause.max(got.longest_pause);
         }
         (outcome.p50_ms, outcome.p99_ms) = (percentile_ms(&mut took, 0.5), percentile_ms(&mut took, 0.99));
@@ -140,19 +142,20 @@ impl Stage {
 }
 
 impl Outcome {
-    /// Nothing lost, nothing doubled, and everyone has the last object.
+    /// Nothing lost, doubled or altered, and everyone has the last object.
     pub(crate) fn whole(&self) -> bool {
-        self.lost == 0 && self.doubled == 0 && self.behind.is_empty() && self.sent > 0
+        self.lost + self.doubled + self.altered == 0 && self.behind.is_empty() && self.sent > 0
     }
 
     pub(crate) fn text(&self) -> String {
         let behind =
             if self.behind.is_empty() { String::new() } else { format!(", behind: {}", self.behind.join("; ")) };
         format!(
-            "{} objects: {} lost, {} doubled{behind}; p50 {:.0} ms, p99 {:.0} ms, longest pause {:.0} ms",
+            "{} objects: {} lost, {} doubled, {} altered{behind}; p50 {:.0} ms, p99 {:.0} ms, longest pause {:.0} ms",
             self.sent,
             self.lost,
             self.doubled,
+            self.altered,
             self.p50_ms,
             self.p99_ms,
             self.longest_pause.as_secs_f64() * 1e3

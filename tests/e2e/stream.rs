@@ -19,15 +19,19 @@ use super::node::read_or_end;
 pub(crate) struct Load {
     pub(crate) track: &'static str,
     pub(crate) reliable: bool,
+    /// Whether its objects are signed.
+    pub(crate) signed: bool,
     /// Objects per second.
     pub(crate) rate: u32,
-    /// Bytes of each, at least 8.
+    /// Bytes of each, at least 16.
     pub(crate) size: usize,
 }
 
 impl Load {
     /// 2 Mbit/s.
-    pub(crate) const VIDEO: Self = Self { track: "video", reliable: true, rate: 100, size: 2_500 };
+    pub(crate) const VIDEO: Self = Self { track: "video", reliable: true, signed: false, rate: 100, size: 2_500 };
+    /// The same with signed objects.
+    pub(crate) const SIGNED: Self = Self { signed: true, ..Self::VIDEO };
 }
 
 /// A publication, through the socket of a node.
@@ -43,15 +47,16 @@ impl Publisher {
     pub(crate) fn start(socket: &Path, load: Load, epoch: Instant) -> io::Result<Self> {
         let mut stream = UnixStream::connect(socket)?;
         let mode = if load.reliable { "reliable" } else { "live" };
+        let integrity = if load.signed { "signed" } else { "none" };
         write!(
             stream,
-            "POST /v1/tracks/{}/publish?framing=length&mode={mode} HTTP/1.1\r\nhost: banyan\r\ntransfer-encoding: chunked\r\n\r\n",
+            "POST /v1/tracks/{}/publish?framing=length&mode={mode}&integrity={integrity} HTTP/1.1\r\nhost: banyan\r\ntransfer-encoding: chunked\r\n\r\n",
             load.track
         )?;
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&sent));
         let thread = thread::spawn(move || {
-            let mut object = vec![7; 4 + load.size];
+            let mut object = vec![0; 4 + load.size];
             object[..4].copy_from_slice(&u32::try_from(load.size).unwrap_or(u32::MAX).to_be_bytes());
             let start = Instant::now();
             while !stopped.load(Ordering::Relaxed) {
@@ -61,7 +66,7 @@ impl Publisher {
                 if Instant::now() < due {
                     continue;
                 }
-                object[4..12].copy_from_slice(&nanos(epoch.elapsed()).to_be_bytes());
+                write_object(&mut object[4..], number, nanos(epoch.elapsed()));
                 write!(stream, "{:x}\r\n", object.len())?;
                 stream.write_all(&object)?;
                 stream.write_all(b"\r\n")?;
@@ -99,6 +104,8 @@ pub(crate) struct Got {
     /// Objects that others follow and that did not come, within a life.
     pub(crate) lost: u64,
     pub(crate) doubled: u64,
+    /// Objects that are not what was published.
+    pub(crate) altered: u64,
     /// The id that comes next.
     pub(crate) next: Option<u64>,
     pub(crate) longest_pause: Duration,
@@ -192,8 +199,9 @@ fn follow(
         if !read_or_end(&mut stream, &mut payload)? {
             break;
         }
-        let (now, sent) = (Instant::now(), payload.get(..8).map_or(0, u64_of));
+        let (now, sent) = (Instant::now(), read_object(&payload, id));
         let mut got = lock(got);
+        got.altered += u64::from(sent.is_none());
         match got.next {
             // It begins where it likes.
             _ if first => {}
@@ -208,7 +216,7 @@ fn follow(
             got.longest_pause = got.longest_pause.max(now - last);
         }
         if got.took_us.len() < TIMES_MAX {
-            let took = nanos(epoch.elapsed()).saturating_sub(sent) / 1_000;
+            let took = nanos(epoch.elapsed()).saturating_sub(sent.unwrap_or(0)) / 1_000;
             got.took_us.push(u32::try_from(took).unwrap_or(u32::MAX));
         }
         if stop.load(Ordering::Relaxed) {
@@ -216,6 +224,23 @@ fn follow(
         }
     }
     Ok(())
+}
+
+/// Every byte of an object follows from its number and the time: the time, bytes of the number, and the time mixed with
+/// the number.
+fn write_object(object: &mut [u8], number: u64, time: u64) {
+    object.fill(number as u8);
+    object[..8].copy_from_slice(&time.to_be_bytes());
+    let end = object.len() - 8;
+    object[end..].copy_from_slice(&(time ^ number).to_be_bytes());
+}
+
+/// The time in an object of this number; `None` if it is not as it was written.
+fn read_object(object: &[u8], number: u64) -> Option<u64> {
+    let time = u64_of(object.get(..8).filter(|_| object.len() >= 16)?);
+    let mut written = vec![0; object.len()];
+    write_object(&mut written, number, time);
+    (written == object).then_some(time)
 }
 
 fn skip_head(stream: &mut impl Read) -> io::Result<()> {

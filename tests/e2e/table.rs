@@ -10,15 +10,23 @@ pub(crate) struct Row {
     pub(crate) measured: String,
     /// `None`: it could not be tried here.
     pub(crate) kept: Option<bool>,
+    /// What runs it again, if that is not all there is.
+    pub(crate) command: String,
 }
 
 impl Row {
     pub(crate) fn new(fault: &str, must: impl Into<String>, measured: impl Into<String>, kept: bool) -> Self {
-        Self { fault: fault.to_owned(), must: must.into(), measured: measured.into(), kept: Some(kept) }
+        Self {
+            fault: fault.to_owned(),
+            must: must.into(),
+            measured: measured.into(),
+            kept: Some(kept),
+            command: String::new(),
+        }
     }
 
     pub(crate) fn skipped(fault: &str, must: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { fault: fault.to_owned(), must: must.into(), measured: why.into(), kept: None }
+        Self { fault: fault.to_owned(), must: must.into(), measured: why.into(), kept: None, command: String::new() }
     }
 
     pub(crate) const fn word(&self) -> &'static str {
@@ -32,9 +40,10 @@ impl Row {
 
 /// All of them, as a table of Markdown.
 pub(crate) fn markdown(rows: &[Row]) -> String {
-    let mut text = String::from("| fault | must hold | measured | |\n|---|---|---|---|\n");
+    let mut text = String::from("| fault | must hold | measured | | `e2e …` |\n|---|---|---|---|---|\n");
     for row in rows {
-        let _ = writeln!(text, "| {} | {} | {} | {} |", row.fault, row.must, row.measured, row.word());
+        let _ =
+            writeln!(text, "| {} | {} | {} | {} | {} |", row.fault, row.must, row.measured, row.word(), row.command);
     }
     text
 }

@@ -94,8 +94,11 @@ pub(crate) fn run(banyan: &Path, args: &Args) -> Done<Vec<Row>> {
     if args.elders < 2 || args.elders >= args.nodes {
         return Err("at least two elders, and fewer than all nodes".into());
     }
+    if args.size < 16 {
+        return Err("objects have at least 16 bytes".into());
+    }
     fs::create_dir_all(&args.out)?;
-    let load = Load { track: "soak", reliable: true, rate: args.rate, size: args.size };
+    let load = Load { track: "soak", reliable: true, signed: false, rate: args.rate, size: args.size };
     let epoch = Instant::now();
     let mut soak = Soak::start(banyan, args, load.track, epoch)?;
     let publisher = Publisher::start(&soak.nodes[0].spec.socket, load, epoch)?;

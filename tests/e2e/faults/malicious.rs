@@ -2,31 +2,52 @@
 
 use std::{
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
-use super::{Bench, Row, network::WHOLE};
+use serde_json::Value;
+
+use super::{Bench, Row, WHOLE, whole, within};
 use crate::{
     lab::{Done, Lab, PORT},
-    node::eventually,
+    node::{Node, eventually, mortal},
     stage::Stage,
     stream::Load,
 };
 
-/// What it does, what kind of event names it, and what that says of it.
-const DEEDS: [(&str, &str, Option<&str>); 7] = [
-    ("withhold", "takes children and sends them nothing", Some("withheld")),
-    ("mute", "takes children and does not begin their streams", None),
-    ("capacity", "offers 65,535 slots and refuses everybody", None),
-    ("replay", "replays old rows, all the time", None),
-    ("flood", "makes 2,000 ops a second", Some("op_flood")),
-    ("forge", "forges rows and certificates of others", Some("forged_op")),
-    ("streams", "opens ten thousand streams", None),
+/// What it does, what that is, how it is named for it, and whether it needs children for that.
+#[derive(Debug, Clone, Copy)]
+struct Deed {
+    name: &'static str,
+    text: &'static str,
+    named: Option<&'static str>,
+    feeds: bool,
+    load: Load,
+}
+
+const DEEDS: [Deed; 8] = [
+    deed("withhold", "takes children and sends them nothing", Some("withheld"), true),
+    Deed {
+        load: Load::SIGNED,
+        ..deed("corrupt", "alters the objects that it relays (signed)", Some("peer_lied"), true)
+    },
+    deed("mute", "takes children and does not begin their streams", None, false),
+    deed("capacity", "offers 65,535 slots and refuses everybody", None, false),
+    deed("replay", "replays old rows, all the time", None, false),
+    deed("flood", "makes 2,000 ops a second", Some("op_flood"), false),
+    deed("forge", "forges rows and certificates of others", Some("forged_op"), false),
+    deed("streams", "opens ten thousand streams", None, false),
 ];
 
-/// Kinds of events that accuse somebody.
-const NAMING: [&str; 3] = ["parent_lost", "parent_changed", "misbehaved"];
+const fn deed(name: &'static str, text: &'static str, named: Option<&'static str>, feeds: bool) -> Deed {
+    Deed { name, text, named, feeds, load: Load::VIDEO }
+}
+
+/// Kinds of events that accuse somebody, or tell of a new parent.
+const KINDS: [&str; 4] = ["parent_lost", "parent_changed", "misbehaved", "peer_lied"];
+/// How often a relay is killed until somebody takes the member as its parent.
+const LURES: usize = 6;
 
 struct Malicious(Child);
 
@@ -45,8 +66,11 @@ fn program(bench: &Bench<'_>) -> Option<PathBuf> {
 /// Starts it on a host of its own, among the others.
 fn let_loose(bench: &Bench<'_>, lab: &Lab, host: u8, deeds: &str) -> Done<(Malicious, String)> {
     let program = program(bench).ok_or("no malicious member")?;
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", &lab.namespace(host)]).arg(program).args(["--mesh", "e2e", "--track", "video"]);
+    let mut command = mortal();
+    command
+        .args(["ip", "netns", "exec", &lab.namespace(host)])
+        .arg(program)
+        .args(["--mesh", "e2e", "--track", "video"]);
     command.args(["--listen", &format!("/ip4/{}/tcp/{PORT}", Lab::address(host))]).args(["--deeds", deeds]);
     for other in 1..host {
         command.arg(format!("{}:{PORT}", Lab::address(other)));
@@ -68,53 +92,99 @@ pub(super) fn members(bench: &Bench<'_>) -> Done<Vec<Row>> {
         return Ok(vec![Row::skipped("a malicious member of 20", WHOLE, why)]);
     }
     let mut rows = Vec::new();
-    for (deed, text, named) in DEEDS {
-        rows.extend(member(bench, deed, text, named)?);
+    for deed in DEEDS {
+        rows.extend(member(bench, deed)?);
     }
     Ok(rows)
 }
 
-fn member(bench: &Bench<'_>, deed: &str, text: &str, named: Option<&str>) -> Done<Vec<Row>> {
+fn member(bench: &Bench<'_>, deed: Deed) -> Done<Vec<Row>> {
     const HONEST: u8 = 19;
+    let name = format!("one of 20 {}", deed.text);
     let lab = Lab::started(bench.banyan, HONEST)?;
     lab.add_host(HONEST + 1)?;
-    let mut stage = Stage::on(lab, Load::VIDEO)?;
+    let mut stage = Stage::on(lab, deed.load)?;
     stage.forget_pauses();
-    let (malicious, liar) = let_loose(bench, &stage.lab, HONEST + 1, deed)?;
+    let (malicious, liar) = let_loose(bench, &stage.lab, HONEST + 1, deed.name)?;
+    let mut began = Instant::now();
     stage.run(2.0);
     // Places fall free, so that it gets children.
-    let relay = stage.relay()?;
-    stage.lab.node(relay).kill();
-    let began = Instant::now();
-    let mut naming = None;
-    let mut accused = String::new();
-    let _ = eventually(Duration::from_secs(12), || {
-        for node in &stage.lab.nodes {
-            let accusation = node.events(&NAMING).into_iter().find(|event| {
-                let who = [&event["peer_id"], &event["from"]].into_iter().any(|peer| *peer == liar.as_str());
-                let why = event["reason"].as_str().unwrap_or_default();
-                who && named.is_none_or(|named| why == named)
-            });
-            if let Some(accusation) = accusation.filter(|_| naming.is_none()) {
-                naming = Some(began.elapsed());
-                accused = format!("{} as {} by {}", accusation["event"], accusation["reason"], node.spec.name);
-            }
+    let mut fed = false;
+    for _ in 0..if deed.feeds { LURES } else { 1 } {
+        let relay = stage.relay()?;
+        stage.lab.node(relay).kill();
+        began = Instant::now();
+        fed = deed.feeds && eventually(Duration::from_secs(5), || is_parent(&stage, &liar).then_some(())).is_some();
+        stage.run(if deed.feeds { 0.0 } else { 1.0 });
+        stage.lab.node(relay).start()?;
+        if fed {
+            break;
         }
-        (naming.is_some() && began.elapsed() > Duration::from_secs(8)).then_some(())
+        stage.everyone_gets_more(Duration::from_secs(30))?;
+    }
+    let accusation = deed.named.and_then(|word| {
+        eventually(Duration::from_secs(15), || accusations(&stage, word).find(|accusation| accusation.accused == liar))
     });
-    stage.lab.node(relay).start()?;
+    stage.run(5.0);
     stage.everyone_gets_more(Duration::from_secs(30))?;
+    let innocent: Vec<String> = deed.named.map_or_else(Vec::new, |word| {
+        accusations(&stage, word).filter(|accusation| accusation.accused != liar).map(|other| other.text).collect()
+    });
     drop(malicious);
     let (outcome, _lab) = stage.end()?;
-    let name = format!("one of 20 {text}");
-    let mut rows = vec![Row::new(&name, WHOLE, outcome.text(), outcome.whole())];
-    if named.is_some() {
-        let measured =
-            naming.map_or("not named".to_owned(), |after| format!("{:.1} s: {accused}", after.as_secs_f64()));
-        let kept = naming.is_some_and(|after| after < Duration::from_secs(5));
-        rows.push(Row::new(&name, "it is named within 5 s", measured, kept));
+    let mut rows = vec![whole(&name, &outcome)];
+    if deed.feeds && !fed {
+        rows.push(Row::new(&name, "it gets children", "none", false));
+    } else if let (Some(_), Some(accusation)) = (deed.named, &accusation) {
+        let after = accusation.after.unwrap_or_else(|| began.elapsed());
+        let mut row = within(&name, "it is named within 5 s", after, Duration::from_secs(5));
+        row.measured = format!("{}: {}", row.measured, accusation.text);
+        rows.push(row);
+    } else if deed.named.is_some() {
+        rows.push(Row::new(&name, "it is named within 5 s", "not named", false));
+    }
+    if deed.named.is_some() {
+        let measured = if innocent.is_empty() { "nobody".to_owned() } else { innocent.join("; ") };
+        rows.push(Row::new(&name, "nobody else is named so", measured, innocent.is_empty()));
     }
     Ok(rows)
+}
+
+fn is_parent(stage: &Stage, liar: &str) -> bool {
+    stage.lab.nodes.iter().any(|node| {
+        let events = node.events(&KINDS);
+        // It may have been left again, before it was anybody's parent.
+        events.iter().any(|event| event["to"] == liar || (event["event"] == "peer_lied" && event["peer_id"] == liar))
+    })
+}
+
+/// Somebody was named.
+struct Accusation {
+    accused: String,
+    text: String,
+    /// How long after the accuser had taken it as its parent, if it had.
+    after: Option<Duration>,
+}
+
+/// Everybody who was named with this word, which is the kind of the event or the reason in it.
+fn accusations(stage: &Stage, word: &str) -> impl Iterator<Item = Accusation> {
+    stage.lab.nodes.iter().flat_map(move |node| accusations_of(node, word))
+}
+
+fn accusations_of(node: &Node, word: &str) -> Vec<Accusation> {
+    let events = node.events(&KINDS);
+    let ms = |event: &Value| event["at_ms"].as_u64().unwrap_or_default();
+    let accuses = |event: &&Value| event["event"] == word || (event["reason"] == word && event["peer_id"].is_string());
+    let accusation = |event: &Value| {
+        let accused = event["peer_id"].as_str().unwrap_or_default().to_owned();
+        let taken = events.iter().rfind(|taken| taken["to"] == accused.as_str() && ms(taken) <= ms(event));
+        Accusation {
+            text: format!("{} as {word} by {}", event["event"].as_str().unwrap_or_default(), node.spec.name),
+            after: taken.map(|taken| Duration::from_millis(ms(event) - ms(taken))),
+            accused,
+        }
+    };
+    events.iter().filter(accuses).map(accusation).collect()
 }
 
 /// Everything at once.
@@ -122,9 +192,7 @@ pub(super) fn many_at_once(bench: &Bench<'_>) -> Done<Vec<Row>> {
     if program(bench).is_none() {
         return Ok(Vec::new());
     }
-    let deeds: Vec<&str> =
-        DEEDS.iter().map(|(deed, ..)| *deed).filter(|deed| !["mute", "capacity"].contains(deed)).collect();
-    member(bench, &deeds.join(","), "does all of that at once", None)
+    member(bench, deed("withhold,replay,flood,forge,streams", "does all of that at once", None, true))
 }
 
 /// A node that speaks another version of the protocol.
@@ -145,7 +213,7 @@ pub(super) fn version(bench: &Bench<'_>) -> Done<Vec<Row>> {
     drop(newer);
     let (outcome, _lab) = stage.end()?;
     Ok(vec![
-        Row::new(name, WHOLE, outcome.text(), outcome.whole()),
+        whole(name, &outcome),
         Row::new(
             name,
             "it is refused, and doctor says why",

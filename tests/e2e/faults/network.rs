@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Bench, Row};
+use super::{Bench, Row, whole, within};
 use crate::{lab::Done, stage::Stage, stream::Load, wire::Conditions};
-
-/// What every fault leaves whole.
-pub(super) const WHOLE: &str = "0 lost, 0 doubled, everyone has the last object";
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -24,7 +21,7 @@ fn under(bench: &Bench<'_>, name: &str, conditions: Conditions) -> Done<[Row; 2]
     let moves = (stage.moves() - before) as f64 * 60.0 / seconds / 12.0;
     let (outcome, _lab) = stage.end()?;
     let moves = Row::new(name, "at most 1 voluntary move a node a minute", format!("{moves:.2}"), moves <= 1.0);
-    Ok([Row::new(name, WHOLE, outcome.text(), outcome.whole()), moves])
+    Ok([whole(name, &outcome), moves])
 }
 
 pub(super) fn loss(bench: &Bench<'_>) -> Done<Vec<Row>> {
@@ -80,15 +77,7 @@ pub(super) fn cable(bench: &Bench<'_>) -> Done<Vec<Row>> {
     stage.everyone_gets_more(Duration::from_secs(30))?;
     let (outcome, _lab) = stage.end()?;
     let name = "the cable of a relay pulled for 2 s and put back";
-    Ok(vec![
-        Row::new(name, WHOLE, outcome.text(), outcome.whole()),
-        Row::new(
-            name,
-            "the others pause for less than 1.5 s",
-            format!("{:.0} ms", pause.as_secs_f64() * 1e3),
-            pause < ms(1_500),
-        ),
-    ])
+    Ok(vec![whole(name, &outcome), within(name, "the others pause for less than 1.5 s", pause, ms(1_500))])
 }
 
 /// A relay still hears its parent, which hears nothing of it; and the other way round.
@@ -108,14 +97,7 @@ pub(super) fn one_way(bench: &Bench<'_>) -> Done<Vec<Row>> {
         stage.lab.wire.cut(from, to, false);
         stage.everyone_gets_more(Duration::from_secs(30))?;
         let (outcome, _lab) = stage.end()?;
-        rows.push(Row::new(name, WHOLE, outcome.text(), outcome.whole()));
-        let pause = outcome.longest_pause;
-        rows.push(Row::new(
-            name,
-            "nobody pauses for 3 s",
-            format!("{:.0} ms", pause.as_secs_f64() * 1e3),
-            pause < ms(3_000),
-        ));
+        rows.extend([whole(name, &outcome), within(name, "nobody pauses for 3 s", outcome.longest_pause, ms(3_000))]);
     }
     Ok(rows)
 }

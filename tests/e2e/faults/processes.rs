@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{Bench, Row, network::WHOLE};
+use super::{Bench, Row, WHOLE, whole, within};
 use crate::{
     lab::{Done, Lab},
     node::eventually,
@@ -24,15 +24,7 @@ pub(super) fn freeze(bench: &Bench<'_>) -> Done<Vec<Row>> {
     stage.everyone_gets_more(Duration::from_secs(20))?;
     let (outcome, _lab) = stage.end()?;
     let name = "a relay stopped (SIGSTOP) for 5 s";
-    Ok(vec![
-        Row::new(name, format!("{WHOLE}, it too"), outcome.text(), outcome.whole()),
-        Row::new(
-            name,
-            "the others pause for less than 1 s",
-            format!("{:.0} ms", pause.as_secs_f64() * 1e3),
-            pause.as_millis() < 1000,
-        ),
-    ])
+    Ok(vec![whole(name, &outcome), within(name, "the others pause for less than 1 s", pause, Duration::from_secs(1))])
 }
 
 /// A third of the nodes at once, three times; those killed come back.
@@ -64,19 +56,10 @@ pub(super) fn storm(bench: &Bench<'_>) -> Done<Vec<Row>> {
     let (outcome, _lab) = stage.end()?;
     let name = "5 of 16 nodes killed (SIGKILL) at once, three times, and started again";
     Ok(vec![
-        Row::new(name, format!("{WHOLE} (of those killed: of each life)"), outcome.text(), outcome.whole()),
-        Row::new(
-            name,
-            "survivors pause for less than 2 s",
-            format!("{:.0} ms", survivors_pause.as_secs_f64() * 1e3),
-            survivors_pause.as_secs() < 2,
-        ),
-        Row::new(
-            name,
-            "those started are fed within 10 s",
-            format!("{:.1} s", slowest.as_secs_f64()),
-            slowest.as_secs() < 10,
-        ),
+        // Of those killed: of each life.
+        whole(name, &outcome),
+        within(name, "survivors pause for less than 2 s", survivors_pause, Duration::from_secs(2)),
+        within(name, "those started are fed within 10 s", slowest, Duration::from_secs(10)),
     ])
 }
 
@@ -111,13 +94,10 @@ pub(super) fn upgrade(bench: &Bench<'_>) -> Done<Vec<Row>> {
         (attached == usize::from(hosts)).then_some(())
     });
     let (outcome, _lab) = stage.end()?;
+    let together = mixed && tree.is_some();
     Ok(vec![
-        Row::new(name, WHOLE, outcome.text(), outcome.whole()),
-        Row::new(
-            name,
-            "both builds in one mesh and one tree; each new node is fed within 10 s",
-            format!("{:.1} s at most", slowest.as_secs_f64()),
-            mixed && tree.is_some() && slowest.as_secs() < 10,
-        ),
+        whole(name, &outcome),
+        Row::new(name, "both builds in one mesh and one tree", if together { "they are" } else { "not" }, together),
+        within(name, "each new node is fed within 10 s", slowest, Duration::from_secs(10)),
     ])
 }

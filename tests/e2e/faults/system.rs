@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Bench, Row, network::WHOLE};
+use super::{Bench, Row, WHOLE, whole};
 use crate::{
     lab::{Done, Lab},
     stage::Stage,
@@ -67,7 +67,7 @@ pub(super) fn clock(bench: &Bench<'_>) -> Done<Vec<Row>> {
             format!("{deaths} deaths, {moves} moves"),
             deaths + moves == 0,
         ),
-        Row::new(name, format!("{WHOLE}; killed after that, it comes back"), outcome.text(), outcome.whole()),
+        whole(name, &outcome),
     ])
 }
 
@@ -117,7 +117,7 @@ pub(super) fn disk(bench: &Bench<'_>) -> Done<Vec<Row>> {
     let (outcome, lab) = stage.end()?;
     drop(lab);
     Ok(vec![
-        Row::new(name, format!("it goes on; {WHOLE}"), outcome.text(), outcome.whole()),
+        whole(name, &outcome),
         Row::new(name, "started then, it ends at once and says why; with room again it starts", said, code == Some(1)),
     ])
 }
@@ -148,7 +148,7 @@ pub(super) fn files(bench: &Bench<'_>) -> Done<Vec<Row>> {
     stage.everyone_gets_more(Duration::from_secs(30))?;
     let (outcome, _lab) = stage.end()?;
     Ok(vec![
-        Row::new(name, format!("it goes on; {WHOLE}"), outcome.text(), outcome.whole()),
+        whole(name, &outcome),
         Row::new(
             name,
             "it does not spin (less than half a core), and answers when files are free again",

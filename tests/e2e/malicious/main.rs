@@ -1,6 +1,8 @@
 //! A member that has whatever key the mesh has, and means harm. It greets, gossips and answers as a node does, and
 //! then does what it is told with `--deeds`. For tests: see `faults/malicious.rs`.
 
+mod streams;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     error::Error,
@@ -16,15 +18,15 @@ use banyan_gossip::{
 use banyan_node::{
     mesh::Control,
     net::host::{self, ConnectionId, Door, Host, HostConfig, HostEvent, Limits, Multiaddr, Stream},
-    relay::{Frame, Opening, OpeningFrom, frame},
+    relay::{Opening, OpeningFrom},
 };
-use banyan_tree::{LinkSettings, RefuseReason, Source};
-use bytes::BytesMut;
+use banyan_tree::{DetachReason, LinkSettings, RefuseReason, Source};
 use clap::Parser;
 use futures::{AsyncReadExt, AsyncWriteExt, io::WriteHalf};
 use serde::Serialize;
+use streams::{Copied, Harm};
 use tokio::{
-    sync::{Mutex, mpsc},
+    sync::mpsc,
     time::{interval, sleep},
 };
 
@@ -78,6 +80,10 @@ struct Member {
     said: u64,
     /// The origin's word that it publishes the track, without which nobody takes this member as a parent.
     deed: Option<Deed>,
+    /// What it has got of the track, from whom, and where the end of that is told.
+    copied: Copied,
+    parent: Option<PeerId>,
+    ended: mpsc::Sender<()>,
 }
 
 #[tokio::main]
@@ -104,6 +110,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let local = LocalPeer { peer: me, incarnation: 1 };
     let config = banyan_gossip::Config::new(args.mesh.clone());
     let gossip = Gossip::new(local, config, Arc::clone(&keys) as Arc<dyn Keys>, rng.fork(), Instant::now());
+    let (ended, mut from_parents) = mpsc::channel(1);
     let mut member = Member {
         args,
         me,
@@ -117,6 +124,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         version: 1 << 40,
         said: 0,
         deed: None,
+        copied: Copied::new(),
+        parent: None,
+        ended,
     };
     let (greeted, mut from_greetings) = mpsc::channel(64);
     let (inbox, mut messages) = mpsc::channel(1024);
@@ -139,6 +149,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             },
             Some((peer, connection, stream)) = from_greetings.recv() => member.on_link(peer, connection, stream, &inbox),
             Some((peer, message)) = messages.recv() => member.on_message(peer, message),
+            Some(()) = from_parents.recv() => member.parent = None,
             _ = turns.tick() => member.turn(),
         }
         member.send_gossip();
@@ -246,9 +257,9 @@ impl Member {
                 }
                 self.gossip.handle_input(Instant::now(), Input::Message { from, message });
             }
-            Control::Tree { message: banyan_tree::Message::Accept { .. }, deed: Some(deed), .. } => {
-                self.deed = Some(deed)
-            }
+            Control::Tree {
+                message: banyan_tree::Message::Accept { ticket, source, .. }, deed: Some(deed), ..
+            } => self.on_accept(from, ticket, source, deed),
             Control::Tree { track, message: banyan_tree::Message::Join { request, .. }, .. }
                 if track == self.args.track =>
             {
@@ -275,10 +286,64 @@ impl Member {
         self.gossip.table().iter_live().find_map(origin)
     }
 
+    fn harm(&self) -> Option<Harm> {
+        let harms = [("mute", Harm::Mute), ("corrupt", Harm::Corrupt), ("withhold", Harm::Withhold)];
+        harms.into_iter().find_map(|(deed, harm)| self.does(deed).then_some(harm))
+    }
+
+    /// Whether it has what it needs to do harm.
+    fn is_ready(&self) -> bool {
+        match self.harm() {
+            None => true,
+            Some(Harm::Corrupt) => self.deed.is_some() && !self.copied.is_empty(),
+            Some(_) => self.deed.is_some(),
+        }
+    }
+
+    /// Asks everybody to take it as a child: for the deed, and for the objects if it alters them.
+    fn join(&mut self) {
+        let wants = match self.harm() {
+            Some(Harm::Corrupt) => self.parent.is_none(),
+            Some(_) => self.deed.is_none(),
+            None => false,
+        };
+        let Some(source) = self.source().filter(|_| wants) else { return };
+        let (request, track) = (self.rng.u64(1..), self.args.track.clone());
+        let message =
+            banyan_tree::Message::Join { request, source: Some(source), height: 0, need: None, repair: false };
+        let message = Control::Tree { track, message, deed: None };
+        for peer in self.links.keys() {
+            self.send(peer, &message);
+        }
+    }
+
+    fn on_accept(&mut self, parent: PeerId, ticket: u64, source: Source, deed: Deed) {
+        self.deed = Some(deed);
+        let track = self.args.track.clone();
+        if self.harm() != Some(Harm::Corrupt) || self.parent.is_some() {
+            let message = banyan_tree::Message::Detach { ticket, reason: DetachReason::Cancelled };
+            return self.send(&parent, &Control::Tree { track, message, deed: None });
+        }
+        self.parent = Some(parent);
+        let opening = Opening { track, ticket, epoch: source.epoch, from: OpeningFrom::Oldest };
+        let (host, addresses, copied, ended) =
+            (self.host.clone(), self.addresses_of(&parent), self.copied.clone(), self.ended.clone());
+        tokio::spawn(async move {
+            if let Ok(stream) = host.open_data(parent, addresses).await {
+                let _ = streams::pull(stream, opening, copied).await;
+            }
+            let _ = ended.send(()).await;
+        });
+    }
+
     fn answer(&mut self, request: u64) -> Option<banyan_tree::Message> {
         let source = self.source()?;
-        if !["withhold", "mute", "corrupt"].iter().any(|deed| self.does(deed)) {
-            return Some(banyan_tree::Message::Refuse { request, reason: RefuseReason::Full, try_instead: Vec::new() });
+        let refused = match self.harm() {
+            None => Some(RefuseReason::Full),
+            Some(_) => (!self.is_ready()).then_some(RefuseReason::Detached),
+        };
+        if let Some(reason) = refused {
+            return Some(banyan_tree::Message::Refuse { request, reason, try_instead: Vec::new() });
         }
         Some(banyan_tree::Message::Accept {
             request,
@@ -310,40 +375,15 @@ impl Member {
             addresses: vec![self.args.listen.to_string()],
             capacity: free,
             free,
-            tracks: [(self.args.track.clone(), entry)].into(),
+            tracks: self.is_ready().then(|| (self.args.track.clone(), entry)).into_iter().collect(),
             ..RowBody::default()
         })
     }
 
-    fn on_child_stream(&self, mut stream: Stream) {
-        let (mute, corrupt) = (self.does("mute"), self.does("corrupt"));
-        tokio::spawn(async move {
-            let mut length = [0; 2];
-            stream.read_exact(&mut length).await?;
-            let mut bytes = vec![0; usize::from(u16::from_be_bytes(length))];
-            stream.read_exact(&mut bytes).await?;
-            let opening = Opening::decode(&bytes).map_err(std::io::Error::other)?;
-            let from = match opening.from {
-                OpeningFrom::Id(id) => id,
-                _ => 0,
-            };
-            let mut out = BytesMut::new();
-            if !mute {
-                Frame::Start { from, newest: from, reliable: true, epoch: opening.epoch }.encode(&mut out);
-            }
-            let stream = Arc::new(Mutex::new(stream));
-            for id in from.. {
-                let mut stream = stream.lock().await;
-                stream.write_all(&out.split()).await?;
-                stream.flush().await?;
-                drop(stream);
-                sleep(Duration::from_millis(10)).await;
-                if corrupt {
-                    frame::chunks(id, &[0xbd; 2_500]).for_each(|chunk| Frame::Chunk(chunk).encode(&mut out));
-                }
-            }
-            Ok::<(), std::io::Error>(())
-        });
+    fn on_child_stream(&self, stream: Stream) {
+        if let Some(harm) = self.harm() {
+            tokio::spawn(streams::feed(stream, harm, self.copied.clone()));
+        }
     }
 
     // --- What it does all the time -----------------------------------------------------------
@@ -354,17 +394,7 @@ impl Member {
         if let Some(row) = self.row() {
             self.gossip.handle_input(now, Input::Update(row));
         }
-        if let (None, Some(source)) = (self.deed, self.source()) {
-            let (request, source) = (self.rng.u64(1..), Some(source));
-            let message = banyan_tree::Message::Join { request, source, height: 0, need: None, repair: false };
-            let asked: Vec<PeerId> = self.links.keys().copied().collect();
-            for peer in asked {
-                self.send(
-                    &peer,
-                    &Control::Tree { track: self.args.track.clone(), message: message.clone(), deed: None },
-                );
-            }
-        }
+        self.join();
         for (child, told) in &mut self.children {
             if now - *told >= 2 * TURN {
                 *told = now;
