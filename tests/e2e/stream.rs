@@ -103,6 +103,7 @@ pub(crate) struct Got {
     pub(crate) objects: u64,
     /// Objects that others follow and that did not come, within a life.
     pub(crate) lost: u64,
+    /// Objects that came before, within a life.
     pub(crate) doubled: u64,
     /// Objects that are not what was published.
     pub(crate) altered: u64,
@@ -191,7 +192,7 @@ fn follow(
         got.lives += 1;
         got.last = None;
     }
-    let mut first = true;
+    let mut expected = None;
     let (mut head, mut payload) = ([0; 12], Vec::new());
     while read_or_end(&mut stream, &mut head)? {
         let (id, length) = (u64_of(&head), u32::from_be_bytes([head[8], head[9], head[10], head[11]]));
@@ -202,16 +203,15 @@ fn follow(
         let (now, sent) = (Instant::now(), read_object(&payload, id));
         let mut got = lock(got);
         got.altered += u64::from(sent.is_none());
-        match got.next {
-            // It begins where it likes.
-            _ if first => {}
-            Some(next) if id < next => got.doubled += 1,
-            Some(next) => got.lost += id - next,
+        match expected {
+            Some(expected) if id < expected => got.doubled += 1,
+            Some(expected) => got.lost += id - expected,
+            // A life begins where it likes.
             None => {}
         }
-        first = false;
+        expected = expected.max(Some(id + 1));
         got.objects += 1;
-        got.next = Some(got.next.unwrap_or(0).max(id + 1));
+        got.next = got.next.max(Some(id + 1));
         if let Some(last) = got.last.replace(now) {
             got.longest_pause = got.longest_pause.max(now - last);
         }

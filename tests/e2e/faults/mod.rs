@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// The malicious member: the example `malicious` of `banyan-node`.
     #[arg(long)]
     malicious: Option<PathBuf>,
+    /// Only these deeds of the malicious member.
+    #[arg(long, value_delimiter = ',')]
+    deeds: Vec<String>,
     /// Seconds that each condition of the network lasts.
     #[arg(long, default_value_t = 20.0)]
     seconds: f64,
