@@ -110,26 +110,14 @@ fn member(bench: &Bench<'_>, deed: Deed) -> Done<Vec<Row>> {
     let mut stage = Stage::on(lab, deed.load)?;
     stage.forget_pauses();
     let (malicious, liar) = let_loose(bench, &stage.lab, HONEST + 1, deed.name)?;
-    let mut began = Instant::now();
-    stage.run(2.0);
-    // Places fall free, so that it gets children.
-    let mut fed = false;
-    for _ in 0..if deed.feeds { LURES } else { 1 } {
-        let relay = stage.relay()?;
-        stage.lab.node(relay).kill();
-        began = Instant::now();
-        fed = deed.feeds && eventually(Duration::from_secs(5), || is_parent(&stage, &liar).then_some(())).is_some();
-        stage.run(if deed.feeds { 0.0 } else { 1.0 });
-        stage.lab.node(relay).start()?;
-        if fed {
-            break;
-        }
-        stage.everyone_gets_more(Duration::from_secs(30))?;
-    }
+    let (fed, began) = if deed.feeds { lure(&mut stage, &liar)? } else { (false, Instant::now()) };
     let accusation = deed.named.and_then(|word| {
         eventually(Duration::from_secs(15), || accusations(&stage, word).find(|accusation| accusation.accused == liar))
     });
     let seen_after = began.elapsed();
+    if !deed.feeds {
+        fell_a_relay(&mut stage, |stage| stage.run(1.0))?;
+    }
     stage.run(5.0);
     stage.everyone_gets_more(Duration::from_secs(30))?;
     let innocent: Vec<String> = deed.named.map_or_else(Vec::new, |word| {
@@ -153,6 +141,32 @@ fn member(bench: &Bench<'_>, deed: Deed) -> Done<Vec<Row>> {
         rows.push(Row::new(&name, "nobody else is named so", measured, innocent.is_empty()));
     }
     Ok(rows)
+}
+
+/// Ends a relay and starts it again after a while.
+fn fell_a_relay(stage: &mut Stage, meanwhile: impl FnOnce(&Stage)) -> Done {
+    let relay = stage.relay()?;
+    stage.lab.node(relay).kill();
+    meanwhile(stage);
+    stage.lab.node(relay).start()
+}
+
+/// Makes places fall free until somebody takes the member as its parent. Answers whether anybody has, and when the last
+/// place fell free.
+fn lure(stage: &mut Stage, liar: &str) -> Done<(bool, Instant)> {
+    stage.run(2.0);
+    let mut began = Instant::now();
+    for _ in 0..LURES {
+        began = Instant::now();
+        fell_a_relay(stage, |stage| {
+            let _ = eventually(Duration::from_secs(5), || is_parent(stage, liar).then_some(()));
+        })?;
+        if is_parent(stage, liar) {
+            return Ok((true, began));
+        }
+        stage.everyone_gets_more(Duration::from_secs(30))?;
+    }
+    Ok((false, began))
 }
 
 fn is_parent(stage: &Stage, liar: &str) -> bool {
