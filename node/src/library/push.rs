@@ -8,7 +8,7 @@
 //! twice, and few do.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     time::{Duration, Instant},
 };
@@ -53,6 +53,9 @@ pub struct Offers {
     /// How long a peer waits for a piece of the source: an exponentially weighted moving average.
     time: Duration,
     peers: BTreeMap<PeerId, Peer>,
+    /// Who will take part, or does, and may know of nothing but what it is offered.
+    meant: BTreeSet<PeerId>,
+    none: PieceSet,
 }
 
 #[derive(Debug)]
@@ -89,14 +92,27 @@ impl Peer {
 }
 
 impl Offers {
-    /// Nobody was offered anything of a package with pieces of these sizes. A peer is offered about this many
-    /// bytes more than it has fetched: enough for a second, so that it never waits for an offer.
+    /// Nobody was offered anything of a package with pieces of these sizes, which these peers are meant to have. A peer
+    /// is offered about this many bytes more than it has fetched: enough for a second, so that it never waits for an
+    /// offer.
     #[must_use]
-    pub fn new(sizes: impl IntoIterator<Item = u32>, ahead_bytes: u64) -> Self {
+    pub fn new(
+        sizes: impl IntoIterator<Item = u32>,
+        ahead_bytes: u64,
+        meant: impl IntoIterator<Item = PeerId>,
+    ) -> Self {
         let sizes: Box<[u32]> = sizes.into_iter().collect();
-        let none: Box<[u16]> = vec![0; sizes.len()].into();
-        let (ahead_bytes, time) = (ahead_bytes.max(1), FIRST_TIME);
-        Self { copies: none.clone(), had: none, sizes, ahead_bytes, time, peers: BTreeMap::new() }
+        let counts: Box<[u16]> = vec![0; sizes.len()].into();
+        Self {
+            copies: counts.clone(),
+            had: counts,
+            none: PieceSet::empty(sizes.len() as u32),
+            sizes,
+            ahead_bytes: ahead_bytes.max(1),
+            time: FIRST_TIME,
+            peers: BTreeMap::new(),
+            meant: meant.into_iter().collect(),
+        }
     }
 
     /// A peer takes part and has these pieces. Says whether it can.
@@ -137,7 +153,13 @@ impl Offers {
         }
     }
 
-    /// A peer is gone.
+    /// A peer will not have it: it is like any other.
+    pub fn handle_out(&mut self, peer: &PeerId) {
+        self.handle_down(peer);
+        self.meant.remove(peer);
+    }
+
+    /// A peer is gone, and may come back.
     pub fn handle_down(&mut self, peer: &PeerId) {
         if let Some(peer) = self.peers.remove(peer) {
             peer.known.iter().for_each(|piece| self.copies[piece.0 as usize] -= 1);
@@ -145,10 +167,17 @@ impl Offers {
         }
     }
 
-    /// What a peer has or was offered; nothing if it takes no part.
+    /// What a peer may know of: what it has or was offered. Nothing if that is no matter of this push.
     #[must_use]
     pub fn known(&self, peer: &PeerId) -> Option<&PieceSet> {
-        self.peers.get(peer).map(|peer| &peer.known)
+        let meant = || self.meant.contains(peer).then_some(&self.none);
+        self.peers.get(peer).map(|peer| &peer.known).or_else(meant)
+    }
+
+    /// Whether a peer takes part.
+    #[must_use]
+    pub fn is_up(&self, peer: &PeerId) -> bool {
+        self.peers.contains_key(peer)
     }
 
     /// Bytes that a peer has.

@@ -11,7 +11,7 @@ fn peer(number: u8) -> PeerId {
 #[test]
 fn each_piece_leaves_once_before_any_leaves_twice_d5() {
     let mut now = Instant::now();
-    let mut offers = Offers::new([10; 40], 80);
+    let mut offers = Offers::new([10; 40], 80, []);
     (0..5).for_each(|number| assert!(offers.handle_up(now, peer(number), PieceSet::empty(40))));
     let first: Vec<_> = std::iter::from_fn(|| offers.poll_offer(now)).collect();
     // Five peers, 8 pieces each, 4 at a time.
@@ -35,7 +35,7 @@ fn each_piece_leaves_once_before_any_leaves_twice_d5() {
 #[test]
 fn what_a_slow_peer_was_offered_goes_to_another_soon_after_what_is_usual_d5() {
     let mut now = Instant::now();
-    let mut offers = Offers::new([10; 40], 10);
+    let mut offers = Offers::new([10; 40], 10, []);
     (0..2).for_each(|number| assert!(offers.handle_up(now, peer(number), PieceSet::empty(40))));
     // Each fetches a piece of the source in half a second, and at once what the other has.
     let (slow, quick, last) = loop {
@@ -58,7 +58,7 @@ fn what_a_slow_peer_was_offered_goes_to_another_soon_after_what_is_usual_d5() {
 #[test]
 fn who_gets_nothing_from_others_gets_all_from_the_source_d5() {
     let mut now = Instant::now();
-    let mut offers = Offers::new([10; 20], 40);
+    let mut offers = Offers::new([10; 20], 40, []);
     assert!(offers.handle_up(now, peer(1), PieceSet::full(20)));
     assert!(offers.handle_up(now, peer(2), PieceSet::empty(20)));
     assert_eq!(offers.poll_offer(now), None);
@@ -75,7 +75,7 @@ fn who_gets_nothing_from_others_gets_all_from_the_source_d5() {
 #[test]
 fn what_left_with_its_peer_is_offered_again_d5() {
     let now = Instant::now();
-    let mut offers = Offers::new([10; 4], 1000);
+    let mut offers = Offers::new([10; 4], 1000, []);
     assert!(offers.handle_up(now, peer(1), PieceSet::empty(4)));
     assert_eq!(offers.poll_offer(now), Some((peer(1), 0..4)));
     assert!(offers.handle_up(now, peer(2), PieceSet::empty(4)));
@@ -93,7 +93,7 @@ fn spread(peers: usize, pieces: u32) -> (u32, u32) {
     const PIECE: u32 = 1024 * 1024;
     let mut now = Instant::now();
     let bytes = u64::from(pieces) * u64::from(PIECE);
-    let mut offers = Offers::new((0..pieces).map(|_| PIECE), ahead_bytes(bytes, peers));
+    let mut offers = Offers::new((0..pieces).map(|_| PIECE), ahead_bytes(bytes, peers), []);
     let ids: Vec<PeerId> = (0..peers).map(|number| peer(number as u8)).collect();
     ids.iter().for_each(|id| assert!(offers.handle_up(now, *id, PieceSet::empty(pieces))));
     let mut offered = vec![VecDeque::new(); peers];
@@ -149,7 +149,7 @@ proptest! {
     #[test]
     fn the_counts_are_those_of_the_peers(steps in prop::collection::vec((0u8..5, 0u8..4, 0u32..30, 0u32..9), 0..99)) {
         let mut now = Instant::now();
-        let mut offers = Offers::new([7; 30], 70);
+        let mut offers = Offers::new([7; 30], 70, []);
         for (step, number, first, count) in steps {
             match step {
                 0 => {
@@ -179,4 +179,22 @@ proptest! {
             prop_assert!((0..30).all(|piece| usize::from(offers.had[piece as usize]) == had(piece)));
         }
     }
+}
+
+#[test]
+fn who_is_meant_knows_of_nothing_before_it_is_offered_something_d5() {
+    let now = Instant::now();
+    let mut offers = Offers::new([10; 4], 20, [peer(1), peer(2)]);
+    let counts = |offers: &Offers| [1, 2, 3].map(|number| offers.known(&peer(number)).map(PieceSet::count));
+    assert_eq!((counts(&offers), offers.poll_offer(now)), ([Some(0), Some(0), None], None));
+    assert!(offers.handle_up(now, peer(1), PieceSet::empty(4)));
+    assert_eq!(offers.poll_offer(now), Some((peer(1), 0..1)));
+    assert_eq!(
+        (counts(&offers), offers.is_up(&peer(1)), offers.is_up(&peer(2))),
+        ([Some(1), Some(0), None], true, false)
+    );
+    // It may come back; the other will not have it.
+    offers.handle_down(&peer(1));
+    offers.handle_out(&peer(2));
+    assert_eq!(counts(&offers), [Some(0), None, None]);
 }

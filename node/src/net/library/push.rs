@@ -68,7 +68,8 @@ impl Shared {
         let job = state.jobs.begin(Kind::Push, package, title, &self.port, None)?;
         let bytes = local.manifest.bytes();
         job.bytes(0, bytes * peers.len() as u64);
-        state.pushes.insert(package, Offers::new(local.manifest.piece_sizes(), ahead_bytes(bytes, peers.len())));
+        let ahead = ahead_bytes(bytes, peers.len());
+        state.pushes.insert(package, Offers::new(local.manifest.piece_sizes(), ahead, peers.iter().copied()));
         drop(state);
         let targets = peers.into_iter().map(|peer| (peer, Target::new())).collect();
         let (events, inbox) = mpsc::channel(INBOX_MESSAGES);
@@ -201,17 +202,26 @@ impl Push {
                     self.offer();
                 }
                 _ = look.tick() => {
-                    for target in self.targets.values_mut().filter(|target| target.is_with_us() && !target.is_done()) {
-                        if target.away.is_some_and(|since| since.elapsed() > LOST_AFTER) {
-                            target.state = State::Lost;
-                        }
-                    }
+                    self.give_up_lost();
                     self.offer();
                     self.tell_progress();
                 }
             }
             if let Some(result) = self.decide() {
                 return result;
+            }
+        }
+    }
+
+    fn give_up_lost(&mut self) {
+        let mut state = lock(&self.shared.state);
+        let mut offers = state.pushes.get_mut(&self.job.package);
+        for (peer, target) in self.targets.iter_mut().filter(|(_, target)| target.is_with_us() && !target.is_done()) {
+            if target.away.is_some_and(|since| since.elapsed() > LOST_AFTER) {
+                target.state = State::Lost;
+                if let Some(offers) = &mut offers {
+                    offers.handle_out(peer);
+                }
             }
         }
     }
@@ -232,7 +242,9 @@ impl Push {
         match event {
             FromSource::Push(said) => {
                 target.away = None;
-                if !matches!(said, PushState::Refused(_) | PushState::Failed(_)) && offers.known(&peer).is_none() {
+                if matches!(said, PushState::Refused(_) | PushState::Failed(_)) {
+                    offers.handle_out(&peer);
+                } else if !offers.is_up(&peer) {
                     offers.handle_up(now, peer, PieceSet::empty(self.manifest.piece_count()));
                 }
                 if said == PushState::Ready && self.open {
@@ -241,7 +253,7 @@ impl Push {
                 target.state = State::Said(said);
             }
             FromSource::Has(ranges) => {
-                if offers.known(&peer).is_none() {
+                if !offers.is_up(&peer) {
                     offers.handle_up(now, peer, PieceSet::empty(self.manifest.piece_count()));
                 }
                 ranges.into_iter().for_each(|(first, end)| offers.handle_has(now, &peer, first..end));
@@ -253,7 +265,7 @@ impl Push {
             FromSource::Misbehaved(reason) => {
                 target.state = State::Misbehaved(reason);
                 target.tell(Command::Detach(self.job.id));
-                offers.handle_down(&peer);
+                offers.handle_out(&peer);
             }
             // Nothing is fetched.
             FromSource::Up(_) | FromSource::Block { .. } | FromSource::Ended(..) => {}

@@ -102,7 +102,7 @@ fn push_to_twenty(pieces: u32, uplink: f64) -> (f64, f64) {
     let mut sim = Sim::new(large_file(pieces), 1);
     let source = sim.add_full(uplink, GBIT);
     let ahead = ahead_bytes(sim.manifest.bytes(), 20);
-    let mut offers = Offers::new(sim.manifest.piece_sizes(), ahead);
+    let mut offers = Offers::new(sim.manifest.piece_sizes(), ahead, []);
     for node in 1..=20 {
         sim.add_empty(GBIT, GBIT);
         sim.download(node, Config::default());
