@@ -151,7 +151,11 @@ impl Tree {
         }
         let former = self.upstream.parent.take();
         if let Some(former) = &former {
-            self.close_parent(cx, former, DetachReason::Moved);
+            if former.silent {
+                self.close_parent(cx, former, DetachReason::Moved);
+            } else {
+                self.part_from(former.peer, former.ticket);
+            }
         }
         // It came back as somebody who feeds this node, whatever it was before.
         self.end_child(cx, peer, DetachReason::Superseded, false);

@@ -169,13 +169,12 @@ impl Tree {
     }
 
     fn give_back(&mut self, cx: &Context<'_>, opening: &Opening) {
-        // The parent that was silent for a moment feeds this node as before; the one on trial is told on the
-        // stream alone, so that it does not hear of the end of the session before it hears that nothing is owed.
-        let owed = opening.trial.is_none() || self.upstream.parent.is_none();
-        self.push(Output::Close { parent: opening.peer, ticket: opening.ticket, owed });
-        if owed {
-            self.decline(cx, opening, DetachReason::Cancelled);
+        // The parent that was silent for a moment feeds this node as before.
+        if opening.trial.is_some() && self.upstream.parent.is_some() {
+            return self.part_from(opening.peer, opening.ticket);
         }
+        self.push(Output::Close { parent: opening.peer, ticket: opening.ticket, owed: true });
+        self.decline(cx, opening, DetachReason::Cancelled);
     }
 
     pub(crate) fn decline(&mut self, cx: &Context<'_>, opening: &Opening, reason: DetachReason) {

@@ -188,8 +188,8 @@ pub enum Output {
         parent: PeerId,
         /// Its ticket.
         ticket: u64,
-        /// Whether it may still owe this node something. If not, tell it so on the stream: it need not
-        /// keep what this node has not consumed.
+        /// Whether it may still owe this node something. If not, tell it so on the stream, once those here have consumed
+        /// what any other parent had when its stream opened: it need not keep anything then.
         owed: bool,
     },
     /// Feed a child.

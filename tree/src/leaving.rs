@@ -42,10 +42,13 @@ impl Tree {
 
     fn finish_leaving(&mut self, cx: &mut Context<'_>) {
         let reason = if self.is_origin() { DetachReason::OriginLeft } else { DetachReason::Leaving };
+        let alone = self.children.is_empty();
         self.end_all_children(cx, reason);
         self.cancel_attempt(cx);
-        if let Some(parent) = self.upstream.parent.take() {
-            self.close_parent(cx, &parent, DetachReason::Leaving);
+        match self.upstream.parent.take() {
+            Some(parent) if alone => self.part_from(parent.peer, parent.ticket),
+            Some(parent) => self.close_parent(cx, &parent, DetachReason::Leaving),
+            None => {}
         }
         self.part = Part::Idle;
         self.left = true;

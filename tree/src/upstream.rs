@@ -143,7 +143,13 @@ impl Upstream {
 }
 
 impl Tree {
-    /// Ends the session with a former parent.
+    /// Ends a session in which nothing is left open. The parent is told on the stream alone, so that it does not hear
+    /// of the end before it hears that it need not keep anything.
+    pub(crate) fn part_from(&mut self, parent: PeerId, ticket: u64) {
+        self.push(Output::Close { parent, ticket, owed: false });
+    }
+
+    /// Ends the session with a former parent, which keeps for a while what those here have not consumed.
     pub(crate) fn close_parent(&mut self, cx: &Context<'_>, parent: &Parent, reason: DetachReason) {
         self.push(Output::Close { parent: parent.peer, ticket: parent.ticket, owed: true });
         if cx.links.linked(&parent.peer) {

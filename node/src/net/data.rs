@@ -254,8 +254,8 @@ async fn read_acks(
 
 /// What a pulling child tells the node.
 pub(crate) trait PullEvents {
-    /// The parent serves: the stream works, and begins with so many objects that it has already.
-    async fn opened(&mut self, replayed: u64);
+    /// The parent serves: the stream works.
+    async fn opened(&mut self, begin: Begin);
     /// Objects are missing.
     fn gap(&mut self, from: u64, to: u64);
 }
@@ -270,14 +270,15 @@ pub(crate) struct Wanted {
     pub(crate) keys: Arc<dyn Keys>,
 }
 
-/// Pulls a track from a parent until the stream breaks. Cancel by dropping.
+/// Pulls a track from a parent until the stream breaks. Cancel by dropping, or `leave` the parent as soon as it need not
+/// keep anything for those here and below: when they have consumed what is below this object, by default what there is.
 pub(crate) async fn pull(
     shared: Arc<SharedTrack>,
     config: TrackConfig,
     wanted: Wanted,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     activity: Arc<Activity>,
-    leave: oneshot::Receiver<()>,
+    leave: oneshot::Receiver<Option<u64>>,
     events: impl PullEvents,
 ) -> DataError {
     match try_pull(&shared, config, &wanted, stream, activity, leave, events).await {
@@ -294,7 +295,7 @@ async fn try_pull(
     wanted: &Wanted,
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     activity: Arc<Activity>,
-    leave: oneshot::Receiver<()>,
+    leave: oneshot::Receiver<Option<u64>>,
     mut events: impl PullEvents,
 ) -> Result<Never, DataError> {
     let (ticket, epoch) = (wanted.ticket, wanted.scope.epoch);
@@ -311,11 +312,11 @@ async fn try_pull(
     let integrity = wanted.terms.integrity;
     let line = shared.line_of(Instant::now(), epoch, begin.newest, || begin.track(config, integrity));
     let line = line.ok_or(DataError::OtherEpoch)?;
-    events.opened(begin.newest.saturating_sub(begin.from)).await;
+    events.opened(begin).await;
     let pull = if integrity == Integrity::Signed { Pull::new_signed(ticket) } else { Pull::new(ticket) };
     tokio::select! {
         result = read_frames(&line, pull, wanted, frames, events) => result,
-        result = write_acks(&line, to_parent, leave) => result,
+        result = write_acks(&line, to_parent, leave, config.hold) => result,
     }
 }
 
@@ -451,37 +452,54 @@ impl<S: AsyncRead + Unpin> Frames<S> {
 async fn write_acks(
     line: &Line,
     mut stream: impl AsyncWrite + Unpin,
-    mut leave: oneshot::Receiver<()>,
+    mut leave: oneshot::Receiver<Option<u64>>,
+    patience: Duration,
 ) -> Result<Never, DataError> {
     let mut acks = Acks::default();
     let mut bytes = BytesMut::new();
+    // What has to be consumed before this node leaves, and until when it waits for that.
+    let mut leaving: Option<(u64, Instant)> = None;
     loop {
         let times = line.acks.times();
-        let step = acks.poll(Instant::now(), &line.lock());
-        match step {
-            AckStep::Wait => tokio::select! {
-                () = line.acks.rung_since(times) => continue,
-                left = &mut leave => left.map_err(|_| DataError::Closed)?,
-            },
-            AckStep::At(due) => tokio::select! {
-                () = sleep_until(due.into()) => continue,
-                left = &mut leave => left.map_err(|_| DataError::Closed)?,
-            },
+        let (step, settled) = {
+            let track = line.lock();
+            let settled = leaving.is_some_and(|(until, _)| track.has_consumed(until));
+            (acks.poll(Instant::now(), &track), settled)
+        };
+        if settled {
+            break;
+        }
+        let due = match step {
             AckStep::Send(ack) => {
                 ack.encode(&mut bytes);
                 stream.write_all(&bytes.split()).await?;
                 stream.flush().await?;
                 continue;
             }
-        }
-        Frame::Leave.encode(&mut bytes);
-        let write = async {
-            stream.write_all(&bytes).await?;
-            stream.flush().await
+            AckStep::At(due) => Some(due),
+            AckStep::Wait => None,
         };
-        timeout(LEAVE_TIMEOUT, write).await.map_err(|_| DataError::TimedOut)??;
-        return Err(DataError::Left);
+        let over = leaving.map(|(_, over)| over);
+        if over.is_some_and(|over| over <= Instant::now()) {
+            return Err(DataError::TimedOut);
+        }
+        let wake = due.into_iter().chain(over).min();
+        tokio::select! {
+            () = line.acks.rung_since(times) => {}
+            () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => {}
+            until = &mut leave, if leaving.is_none() => {
+                let until = until.map_err(|_| DataError::Closed)?.unwrap_or_else(|| line.lock().newest());
+                leaving = Some((until, Instant::now() + patience));
+            }
+        }
     }
+    Frame::Leave.encode(&mut bytes);
+    let write = async {
+        stream.write_all(&bytes).await?;
+        stream.flush().await
+    };
+    timeout(LEAVE_TIMEOUT, write).await.map_err(|_| DataError::TimedOut)??;
+    Err(DataError::Left)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ const EPOCH: u64 = 9;
 struct Told(Option<oneshot::Sender<()>>);
 
 impl PullEvents for Told {
-    async fn opened(&mut self, _replayed: u64) {
+    async fn opened(&mut self, _begin: Begin) {
         if let Some(told) = self.0.take() {
             told.send(()).expect("it is waited for");
         }
@@ -19,8 +19,10 @@ impl PullEvents for Told {
 }
 
 /// A child pulls three objects of a reliable track; then its stream ends by `end`. Returns why the parent's
-/// end ended, and what counts as acknowledged of four objects.
-async fn fed(end: impl FnOnce(oneshot::Sender<()>, &tokio::task::JoinHandle<DataError>)) -> (DataError, u64) {
+/// end ended, and what counts as acknowledged of four objects. If it does not end, the fourth is published before.
+async fn fed(
+    end: impl FnOnce(oneshot::Sender<Option<u64>>, &tokio::task::JoinHandle<DataError>),
+) -> (DataError, u64, bool) {
     let line = Arc::new(Line::new(EPOCH, Track::new_origin(TrackConfig::default(), Mode::Reliable)));
     for _ in 0..3 {
         line.lock().publish(Instant::now(), b"object");
@@ -50,18 +52,30 @@ async fn fed(end: impl FnOnce(oneshot::Sender<()>, &tokio::task::JoinHandle<Data
         line.acks.rung_since(times).await;
     }
     end(leave, &pulling);
-    let error = feeding.await.expect("ends");
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let waited = !feeding.is_finished();
     line.lock().publish(Instant::now(), b"object");
+    line.announce(Instant::now());
+    let error = feeding.await.expect("ends");
     let acked = line.lock().acked();
-    (error, acked)
+    (error, acked, waited)
 }
 
 #[tokio::test]
 async fn a_child_that_is_gone_keeps_its_claim_and_one_that_leaves_does_not() {
-    let (error, acked) = fed(|_, pulling| pulling.abort()).await;
+    let (error, acked, waited) = fed(|_, pulling| pulling.abort()).await;
     assert!(!matches!(error, DataError::Left), "{error}");
-    assert_eq!(acked, 3, "it may be back elsewhere and need the fourth");
-    let (error, acked) = fed(|leave, _| leave.send(()).expect("the task runs")).await;
+    assert_eq!((acked, waited), (3, false), "it may be back elsewhere and need the fourth");
+    let (error, acked, waited) = fed(|leave, _| leave.send(None).expect("the task runs")).await;
     assert!(matches!(error, DataError::Left), "{error}");
-    assert_eq!(acked, 4);
+    assert_eq!((acked, waited), (4, false));
+}
+
+#[tokio::test]
+async fn a_child_that_moves_leaves_when_it_has_consumed_what_the_next_parent_need_not_keep() {
+    let (error, acked, waited) = fed(|leave, _| leave.send(Some(4)).expect("the task runs")).await;
+    assert!(matches!(error, DataError::Left), "{error}");
+    assert_eq!((acked, waited), (4, true));
 }

@@ -46,7 +46,7 @@ use super::{
 };
 use crate::{
     mesh::{self, Mesh, inspect, message::Probed, repairs::RepairLog},
-    relay::{Opening, Terms, TrackConfig},
+    relay::{Opening, Terms, TrackConfig, pull::Begin},
     views::{
         Event, OffloadView, Peers, Status, Tracks, TreeView,
         repairs::Repairs,
@@ -106,7 +106,7 @@ pub(crate) enum FromTask {
     /// A stream was opened in advance, or could not be.
     SpareOpened { peer: PeerId, stream: Option<Stream> },
     /// A parent serves.
-    PullOpened { track: TrackName, peer: PeerId, ticket: u64, replayed: u64 },
+    PullOpened { track: TrackName, peer: PeerId, ticket: u64, begin: Begin },
     /// A pull has ended.
     PullEnded { track: TrackName, peer: PeerId, ticket: u64, reason: String },
     /// A parent passes on what the origin has not signed.
@@ -383,8 +383,10 @@ impl Core {
             FromTask::ChildOpening { peer, stream, opening } => self.on_child_opening(peer, stream, opening),
             FromTask::SpareOpened { peer, stream } => self.spares.opened(Instant::now(), peer, stream),
             FromTask::FeedEnded { track, peer, ticket, reason } => self.on_feed_ended(track, peer, ticket, &reason),
-            FromTask::PullOpened { track, peer, ticket, replayed } => {
-                self.note_replayed(&track, peer, ticket, replayed);
+            FromTask::PullOpened { track, peer, ticket, begin } => {
+                if let Some(local) = self.tracks.get_mut(&track) {
+                    local.note_begin(peer, ticket, begin);
+                }
                 self.mesh.handle_input(Instant::now(), mesh::Input::ParentOpened { track, peer, ticket });
             }
             FromTask::PullEnded { track, peer, ticket, reason } => self.on_pull_ended(track, peer, ticket, reason),

@@ -40,12 +40,6 @@ impl Core {
         self.repairs.attached(Instant::now(), track, found);
     }
 
-    pub(super) fn note_replayed(&mut self, track: &TrackName, parent: PeerId, ticket: u64, objects: u64) {
-        if let Some(local) = self.tracks.get_mut(track) {
-            local.note_replayed(parent, ticket, objects);
-        }
-    }
-
     /// For how long nothing has come from a peer, if it is linked or was until a moment ago.
     fn silence(&self, peer: &PeerId) -> Option<Duration> {
         let link = || Some((self.mesh.links().link(peer)?.heard(), self.links.get(peer)?.activity.last()));

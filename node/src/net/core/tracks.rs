@@ -28,6 +28,7 @@ use crate::{
     },
     relay::{
         Integrity, Mode, Opening, OpeningFrom, Terms, Track,
+        pull::Begin,
         seal::Scope,
         track::{ReaderId, Switch},
     },
@@ -107,10 +108,10 @@ impl Feeding {
 #[derive(Debug)]
 struct Pulling {
     task: AbortHandle,
-    /// Tells the parent that nothing is owed any more.
-    leave: oneshot::Sender<()>,
-    /// Objects that the parent had already when the stream opened, once it has.
-    replayed: Option<u64>,
+    /// Has the parent told that nothing is owed any more, once everything below this is consumed.
+    leave: oneshot::Sender<Option<u64>>,
+    /// Where the stream began, once it is open.
+    begin: Option<Begin>,
 }
 
 /// A repair whose first object is awaited.
@@ -160,12 +161,13 @@ impl LocalTrack {
 
     /// What the parent had already when the stream from it opened.
     pub(super) fn replayed(&self, parent: &PeerId) -> Option<u64> {
-        self.pulls.get(&(*parent, self.ticket_of(parent)?))?.replayed
+        let begin = self.pulls.get(&(*parent, self.ticket_of(parent)?))?.begin?;
+        Some(begin.newest - begin.from)
     }
 
-    pub(super) fn note_replayed(&mut self, parent: PeerId, ticket: u64, objects: u64) {
+    pub(super) fn note_begin(&mut self, parent: PeerId, ticket: u64, begin: Begin) {
         if let Some(pulling) = self.pulls.get_mut(&(parent, ticket)) {
-            pulling.replayed = Some(objects);
+            pulling.begin = Some(begin);
         }
     }
 
@@ -299,7 +301,7 @@ impl Core {
             };
             let _ = tasks.send(FromTask::PullEnded { track: name, peer: parent, ticket, reason }).await;
         });
-        local.pulls.insert((parent, ticket), Pulling { task: task.abort_handle(), leave, replayed: None });
+        local.pulls.insert((parent, ticket), Pulling { task: task.abort_handle(), leave, begin: None });
     }
 
     pub(super) fn addresses_of(&self, peer: &PeerId) -> Vec<Multiaddr> {
@@ -308,11 +310,15 @@ impl Core {
     }
 
     pub(super) fn close_pull(&mut self, track: &TrackName, parent: PeerId, ticket: u64, owed: bool) {
-        let pulling = self.tracks.get_mut(track).and_then(|local| local.pulls.remove(&(parent, ticket)));
-        match pulling {
+        let Some(local) = self.tracks.get_mut(track) else { return };
+        match local.pulls.remove(&(parent, ticket)) {
             Some(pulling) if owed => pulling.task.abort(),
-            // An error means that it has ended. It ends within moments: what it still brings is there already.
-            Some(pulling) => drop(pulling.leave.send(())),
+            // Another parent does not keep what its children had consumed before this node came.
+            Some(pulling) => {
+                let begun = local.pulls.values().filter_map(|other| other.begin);
+                // An error means that it has ended.
+                let _ = pulling.leave.send(begun.map(|begin| begin.newest).max());
+            }
             None => {}
         }
     }
@@ -553,9 +559,9 @@ struct Report {
 }
 
 impl PullEvents for Report {
-    async fn opened(&mut self, replayed: u64) {
+    async fn opened(&mut self, begin: Begin) {
         let (track, peer, ticket) = (self.track.clone(), self.peer, self.ticket);
-        let _ = self.tasks.send(FromTask::PullOpened { track, peer, ticket, replayed }).await;
+        let _ = self.tasks.send(FromTask::PullOpened { track, peer, ticket, begin }).await;
     }
 
     fn gap(&mut self, from: u64, to: u64) {

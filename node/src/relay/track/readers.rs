@@ -192,6 +192,12 @@ impl Track {
         readers.chain(held).min().unwrap_or(u64::MAX).min(self.ring.verified().id)
     }
 
+    /// Whether nobody here or below will ask a parent for what is below this id.
+    #[must_use]
+    pub fn has_consumed(&self, id: u64) -> bool {
+        self.mode == Mode::Live || self.acked() >= id
+    }
+
     /// Lets claims expire, cuts off laggards, evicts by age. Call often: while a claim stands, the
     /// publisher may be waiting. Returns whether readers or the parent have to know.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
