@@ -12,6 +12,7 @@ mod data;
 mod data_dir;
 pub(crate) mod event_log;
 mod feeder;
+mod frames;
 pub mod fs_store;
 pub mod host;
 pub mod join;
