@@ -1,12 +1,16 @@
 //! What publishers and subscribers promise when nodes, tracks or callers go away.
 
-use std::time::Duration;
+use std::{pin::pin, task::Poll, time::Duration};
 
 use banyan_node::{
     From, Item, Mode, Node, NodeError, PublishOptions, Publisher, SubscribeOptions, Subscriber, TrackName,
 };
 use bytes::Bytes;
-use tokio::time::{sleep, timeout};
+use futures::poll;
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
 /// Time for anything to happen.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -49,14 +53,26 @@ async fn a_publisher_that_waits_is_told_that_the_node_shuts_down() {
     let node = node(None).await;
     let mut publisher = publish(&node).await.expect("it publishes");
     let _stuck = subscribe(&node).await;
+    let (waits, waiting) = oneshot::channel();
     let sending = tokio::spawn(async move {
+        let mut waits = Some(waits);
         loop {
-            if let Err(error) = publisher.send(Bytes::from(vec![0; 1 << 20])).await {
+            let mut send = pin!(publisher.send(Bytes::from(vec![0; 1 << 20])));
+            let sent = match poll!(&mut send) {
+                Poll::Ready(sent) => sent,
+                Poll::Pending => {
+                    if let Some(waits) = waits.take() {
+                        waits.send(()).expect("it is waited for");
+                    }
+                    send.await
+                }
+            };
+            if let Err(error) = sent {
                 return error;
             }
         }
     });
-    sleep(Duration::from_millis(100)).await;
+    timeout(LIMIT, waiting).await.expect("the window fills").expect("it sends");
     node.shutdown().await;
     let error = timeout(LIMIT, sending).await.expect("it is told").expect("it does not panic");
     assert_eq!(error, NodeError::Shutdown);

@@ -41,15 +41,14 @@ impl Gossip {
     }
 
     pub(super) fn ask_if_due(&mut self, now: Instant) {
-        if self.wanted.at.is_none_or(|at| at > now) {
+        let is_due = self.wanted.at.is_some_and(|at| at <= now);
+        if is_due {
+            self.consider_asking(now);
+        }
+        if !is_due || self.wanted.at.is_none() {
             return;
         }
-        self.wanted.at = None;
         let tracks: Vec<TrackName> = self.lacking().take(WANTED_MAX).cloned().collect();
-        if tracks.is_empty() || !self.is_full() {
-            self.wanted = Wanted::default();
-            return;
-        }
         for peer in self.rng.choose_multiple(self.push.links().collect::<Vec<_>>(), ASKED) {
             self.send(peer, Message::Want(tracks.clone()));
         }

@@ -8,7 +8,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -311,9 +311,10 @@ async fn try_pull(
     let line = line.ok_or(DataError::OtherEpoch)?;
     events.opened(begin).await;
     let pull = if integrity == Integrity::Signed { Pull::new_signed(ticket) } else { Pull::new(ticket) };
+    let leaving = AtomicBool::new(false);
     tokio::select! {
-        result = read_frames(&line, pull, wanted, frames, events) => result,
-        result = write_acks(&line, to_parent, leave, config.hold) => result,
+        result = read_frames(&line, pull, wanted, frames, events, &leaving) => result,
+        result = write_acks(&line, to_parent, leave, config.hold, &leaving) => result,
     }
 }
 
@@ -323,6 +324,7 @@ async fn read_frames<S: AsyncRead + Unpin>(
     wanted: &Wanted,
     mut frames: Frames<S>,
     mut events: impl PullEvents,
+    leaving: &AtomicBool,
 ) -> Result<Never, DataError> {
     let mut source = Source { line, pull };
     loop {
@@ -334,6 +336,11 @@ async fn read_frames<S: AsyncRead + Unpin>(
         };
         let mut next = first.map(Some);
         while let Ok(Some(frame)) = next {
+            // What a former parent misses, the next one may have.
+            if matches!(frame, Frame::Gap { .. }) && leaving.load(Ordering::Relaxed) {
+                next = Err(DataError::Closed);
+                break;
+            }
             next = take_frames(line, &mut source.pull, wanted, frame, &mut frames, &mut events);
         }
         line.announce(Instant::now());
@@ -357,7 +364,8 @@ impl Drop for Source<'_> {
     }
 }
 
-/// Takes a frame and, under one lock, all that have come with it, up to the next seal: verifying that takes no lock.
+/// Takes a frame and, under one lock, all that have come with it, up to the next seal, since verifying that takes no lock,
+/// or gap.
 /// Nobody is told before that: who passes on the objects passes on their seal as well, if it is there.
 fn take_frames<S: AsyncRead + Unpin>(
     line: &Line,
@@ -378,7 +386,7 @@ fn take_frames<S: AsyncRead + Unpin>(
                 events.gap(from, to);
             }
             next = frames.ready()?;
-            if matches!(next, Some(Frame::Seal(_))) {
+            if matches!(next, Some(Frame::Seal(_) | Frame::Gap { .. })) {
                 break;
             }
         }
@@ -392,6 +400,7 @@ async fn write_acks(
     mut stream: impl AsyncWrite + Unpin,
     mut leave: oneshot::Receiver<Option<u64>>,
     patience: Duration,
+    leaves: &AtomicBool,
 ) -> Result<Never, DataError> {
     let mut acks = Acks::default();
     let mut bytes = BytesMut::new();
@@ -410,8 +419,11 @@ async fn write_acks(
         let due = match step {
             AckStep::Send(ack) => {
                 ack.encode(&mut bytes);
-                stream.write_all(&bytes.split()).await?;
-                stream.flush().await?;
+                let write = async {
+                    stream.write_all(&bytes.split()).await.map_err(WriteError::Io)?;
+                    stream.flush().await.map_err(WriteError::Io)
+                };
+                unless_stalled(write).await?;
                 continue;
             }
             AckStep::At(due) => Some(due),
@@ -428,6 +440,7 @@ async fn write_acks(
             until = &mut leave, if leaving.is_none() => {
                 let until = until.map_err(|_| DataError::Closed)?.unwrap_or_else(|| line.lock().newest());
                 leaving = Some((until, Instant::now() + patience));
+                leaves.store(true, Ordering::Relaxed);
             }
         }
     }

@@ -2,7 +2,7 @@ use banyan_gossip::{Ed25519Keys, MeshName, TrackName};
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use super::*;
-use crate::relay::Mode;
+use crate::relay::{Mode, frame};
 
 const EPOCH: u64 = 9;
 
@@ -16,6 +16,14 @@ impl PullEvents for Told {
     }
 
     fn gap(&mut self, _: u64, _: u64) {}
+}
+
+fn wanted(shared: &SharedTrack) -> Wanted {
+    let keys = Ed25519Keys::from_seed(&[1; 32]);
+    let (mesh, origin) = (MeshName::new("home").expect("valid"), keys.peer_id());
+    let scope = Scope { mesh, track: shared.name.clone(), epoch: EPOCH, origin };
+    let terms = Terms { mode: Mode::Reliable, integrity: Integrity::None };
+    Wanted { ticket: 1, scope, terms, depth: 1, keys: Arc::new(keys) }
 }
 
 /// A child pulls three objects of a reliable track; then its stream ends by `end`. Returns why the parent's
@@ -32,12 +40,7 @@ async fn fed(
     let shared = Arc::new(SharedTrack::new(TrackName::new("feed").expect("valid")));
     shared.lock().epochs.follow(EPOCH);
     let ((told, opened), (leave, left)) = (oneshot::channel(), oneshot::channel());
-    let config = TrackConfig::default();
-    let keys = Ed25519Keys::from_seed(&[1; 32]);
-    let (mesh, origin) = (MeshName::new("home").expect("valid"), keys.peer_id());
-    let scope = Scope { mesh, track: shared.name.clone(), epoch: EPOCH, origin };
-    let terms = Terms { mode: Mode::Reliable, integrity: Integrity::None };
-    let wanted = Wanted { ticket: 1, scope, terms, depth: 1, keys: Arc::new(keys) };
+    let (config, wanted) = (TrackConfig::default(), wanted(&shared));
     let pulling =
         tokio::spawn(pull(shared, config, wanted, down.compat(), Arc::clone(&activity), left, Told(Some(told))));
     let opening = read_opening(&mut up, true).await.expect("is said");
@@ -78,4 +81,31 @@ async fn a_child_that_moves_leaves_when_it_has_consumed_what_the_next_parent_nee
     let (error, acked, waited) = fed(|leave, _| leave.send(Some(4)).expect("the task runs")).await;
     assert!(matches!(error, DataError::Left), "{error}");
     assert_eq!((acked, waited), (4, true));
+}
+
+#[tokio::test]
+async fn a_parent_that_is_left_has_no_say_in_what_is_missing() {
+    let (up, down) = tokio::io::duplex(4096);
+    let (mut up, down) = (up.compat(), down.compat());
+    let shared = Arc::new(SharedTrack::new(TrackName::new("feed").expect("valid")));
+    shared.lock().epochs.follow(EPOCH);
+    let ((told, opened), (leave, left)) = (oneshot::channel(), oneshot::channel());
+    let (wanted, told) = (wanted(&shared), Told(Some(told)));
+    let pulling =
+        tokio::spawn(pull(Arc::clone(&shared), TrackConfig::default(), wanted, down, Arc::default(), left, told));
+    read_opening(&mut up, true).await.expect("is said");
+    let mut bytes = BytesMut::new();
+    Frame::Start { from: 0, newest: 0, reliable: true, epoch: EPOCH }.encode(&mut bytes);
+    frame::chunks(0, b"object").for_each(|chunk| bytes.extend_from_slice(&chunk.wire));
+    up.write_all(&bytes.split()).await.expect("it reads");
+    opened.await.expect("the stream works");
+    leave.send(Some(9)).expect("the task runs");
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    Frame::Gap { from: 1, to: 9 }.encode(&mut bytes);
+    up.write_all(&bytes).await.expect("it reads");
+    let error = pulling.await.expect("it does not panic");
+    assert!(matches!(error, DataError::Closed), "{error}");
+    assert_eq!(shared.line().expect("it has begun").lock().newest(), 1);
 }

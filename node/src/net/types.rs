@@ -50,7 +50,7 @@ pub enum Item {
     Object {
         /// Its id, +1 each.
         id: u64,
-        /// What was published.
+        /// What was published: a part of what was read with it, up to 1 MiB. Copy what is kept for long.
         payload: Bytes,
     },
     /// The objects `from..to` are missing and will not come.
