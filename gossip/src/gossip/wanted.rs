@@ -41,11 +41,11 @@ impl Gossip {
     }
 
     pub(super) fn ask_if_due(&mut self, now: Instant) {
-        let is_due = self.wanted.at.is_some_and(|at| at <= now);
-        if is_due {
-            self.consider_asking(now);
+        if self.wanted.at.is_none_or(|at| at > now) {
+            return;
         }
-        if !is_due || self.wanted.at.is_none() {
+        self.consider_asking(now);
+        if self.wanted.at.is_none() {
             return;
         }
         let tracks: Vec<TrackName> = self.lacking().take(WANTED_MAX).cloned().collect();

@@ -49,6 +49,7 @@ const SEAL_TIMEOUT: Duration = Duration::from_millis(2_000);
 const SEAL_TIMEOUT_PER_LEVEL: Duration = Duration::from_millis(250);
 /// How long a parent may take to hear that nothing is owed any more.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Why a data stream ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataError {
@@ -365,8 +366,8 @@ impl Drop for Source<'_> {
 }
 
 /// Takes a frame and, under one lock, all that have come with it, up to the next seal, since verifying that takes no lock,
-/// or gap.
-/// Nobody is told before that: who passes on the objects passes on their seal as well, if it is there.
+/// or the next gap, which may not be believed. Nobody is told before that: who passes on the objects passes on their seal as
+/// well, if it is there.
 fn take_frames<S: AsyncRead + Unpin>(
     line: &Line,
     pull: &mut Pull,
