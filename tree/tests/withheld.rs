@@ -3,7 +3,7 @@
 mod solo;
 
 use banyan_gossip::PeerId;
-use banyan_tree::{Config, DetachReason, Event, Input, MoveReason, Output};
+use banyan_tree::{Config, DetachReason, Event, Input, Message, MoveReason, Output};
 use solo::{SOURCE, Solo, ms, peer};
 
 const PARENT: PeerId = PeerId::from_key_bytes([100; 32]);
@@ -56,6 +56,9 @@ fn a_parent_that_keeps_what_another_brings_is_given_up_and_named() {
     assert_eq!(solo.tree.parent(), Some(OTHER));
     let named = Event::Detached { parent: PARENT, reason: DetachReason::Withheld };
     assert!(events(&solo).contains(&&named));
+    // It is parted from on the stream alone, so that it keeps nothing that holds up a track.
+    assert!(solo.outputs.contains(&Output::Close { parent: PARENT, ticket: 7, owed: false }));
+    assert!(!solo.sent(PARENT, Message::Detach { ticket: 7, reason: DetachReason::Moved }));
     let attached = |event: &&Event| matches!(event, Event::Attached { reason: MoveReason::Withheld, .. });
     assert!(events(&solo).iter().any(attached));
     assert!(solo.outputs.iter().all(|output| !matches!(output, Output::Close { parent: OTHER, .. })));
@@ -131,4 +134,17 @@ fn the_further_down_the_later() {
     }
     assert!(waits.is_sorted() && waits[2] - waits[0] >= ms(1_000) && waits[2] < ms(4_000), "{waits:?}");
     assert_eq!(peer(60), OTHER);
+}
+
+#[test]
+fn a_parent_that_is_silent_is_left_at_once_and_keeps_what_may_be_missing() {
+    let mut solo = fed();
+    solo.input(Input::Silent { peer: PARENT });
+    assert_eq!(solo.all_asked(), [OTHER]);
+    solo.accepted_by(OTHER, &[SOURCE.origin, OTHER], 9);
+    assert_eq!(solo.tree.parent(), Some(PARENT), "it may speak up");
+    solo.pass(ms(2_100));
+    assert_eq!(solo.tree.parent(), Some(OTHER));
+    assert!(solo.outputs.contains(&Output::Close { parent: PARENT, ticket: 7, owed: true }));
+    assert!(solo.sent(PARENT, Message::Detach { ticket: 7, reason: DetachReason::Moved }));
 }
