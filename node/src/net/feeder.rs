@@ -7,6 +7,7 @@
 use std::{
     collections::VecDeque,
     fmt,
+    io::IoSlice,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
@@ -42,6 +43,9 @@ pub(super) enum Fill {
 const QUIET: Duration = Duration::from_micros(250);
 /// Most bytes that are sent by others than the task.
 const OFFER_BYTES: usize = 64 * 1024;
+
+/// Parts given to one write.
+const SLICES: usize = 256;
 
 /// After a batch larger than this, the next one is made in a buffer that holds all of it.
 const BUSY_BYTES: usize = BATCH_BYTES / 4;
@@ -165,15 +169,28 @@ impl<S: AsyncWrite + Unpin> Sending<S> {
         (bytes, filled)
     }
 
+    /// So many bytes of the parts are on their way.
+    fn sent(&mut self, mut bytes: usize) {
+        while let Some(part) = self.parts.front_mut() {
+            if part.len() > bytes {
+                part.advance(bytes);
+                return;
+            }
+            bytes -= part.len();
+            self.parts.pop_front();
+        }
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, WriteError>> {
-        if let Some(part) = self.parts.front_mut() {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, part)).map_err(WriteError::Io)? {
-                0 => return Poll::Ready(Err(WriteError::Closed)),
-                written => part.advance(written),
+        if !self.parts.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            slices.iter_mut().zip(&self.parts).for_each(|(slice, part)| *slice = IoSlice::new(part));
+            let slices = &slices[..self.parts.len().min(SLICES)];
+            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices)).map_err(WriteError::Io)?;
+            if written == 0 {
+                return Poll::Ready(Err(WriteError::Closed));
             }
-            if part.is_empty() {
-                self.parts.pop_front();
-            }
+            self.sent(written);
         } else if !self.flushed {
             ready!(Pin::new(&mut self.stream).poll_flush(cx)).map_err(WriteError::Io)?;
             self.flushed = true;

@@ -10,19 +10,16 @@ mod dial;
 mod dialing;
 mod discovery;
 mod door;
-mod driver;
 mod handler;
 mod ids;
 mod intake;
-mod muxer;
 mod redeem;
 mod resolve;
 mod stream;
-mod substream;
 mod swarm;
 mod tls;
 mod transport;
-mod unstick;
+mod yamux;
 
 #[cfg(test)]
 mod tests;

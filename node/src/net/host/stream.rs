@@ -10,7 +10,7 @@ use std::{
 
 use futures::io::{AsyncRead, AsyncWrite};
 
-use super::driver::driving;
+use super::yamux::driving;
 
 /// A negotiated stream to an authenticated peer.
 ///

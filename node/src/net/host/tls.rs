@@ -47,10 +47,13 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
+use super::yamux::FRAME_BYTES;
+
 /// The application protocol that libp2p asks for.
 const ALPN: &[u8] = b"libp2p";
-/// What one connection may hold as ciphertext that the socket does not take yet.
-const BUFFER_BYTES: usize = 256 * 1024;
+/// What one connection may hold as ciphertext that the socket does not take yet: a frame of the muxer, with room to spare, so that it
+/// is taken whole.
+const BUFFER_BYTES: usize = 2 * FRAME_BYTES;
 
 /// The connection upgrade: authenticates the remote and encrypts.
 #[derive(Clone)]

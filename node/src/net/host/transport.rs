@@ -33,8 +33,8 @@ use super::{
     door::{self, Door},
     ids::{self, Libp2pId},
     intake::Intake,
-    muxer::Yamux,
     tls::Tls,
+    yamux::Yamux,
 };
 
 /// Longest time from the first packet to an authenticated, multiplexed connection. Ends slow-loris

@@ -82,7 +82,7 @@ async fn a_stranger_learns_nothing_c7() {
         let b = host(keys, &[TCP]).await;
         let mut stranger = SwarmBuilder::with_new_identity()
             .with_tokio()
-            .with_tcp(Default::default(), libp2p::tls::Config::new, || super::super::muxer::Yamux)
+            .with_tcp(Default::default(), libp2p::tls::Config::new, || super::super::yamux::Yamux)
             .expect("a transport")
             .with_behaviour(|key| identify::Behaviour::new(identify::Config::new("/x/1".into(), key.public())))
             .expect("a behaviour")

@@ -1,0 +1,155 @@
+//! A stream of the muxer: it [drives](super::connection) its connection.
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use bytes::{Buf, BytesMut};
+use futures::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    connection::{Direct, Shared, is_driving},
+    session::StreamId,
+};
+
+/// Largest frame that is sent. A hop carries 2 to 2.5 times as much with 128 KiB as with 16 KiB.
+pub(in super::super) const FRAME_BYTES: usize = 256 * 1024;
+
+/// See the module. Dropping it without closing it resets it.
+pub(in super::super) struct Substream<C: AsyncRead + AsyncWrite + Unpin> {
+    id: StreamId,
+    shared: Arc<Shared<C>>,
+    /// What comes for the connection may wake the reader of this stream.
+    drives: bool,
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> fmt::Debug for Substream<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Substream").field(&self.id).finish()
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Substream<C> {
+    pub(super) const fn new(id: StreamId, shared: Arc<Shared<C>>) -> Self {
+        Self { id, shared, drives: false }
+    }
+
+    /// Does something for which the socket has to take more; if it does not yet, the task is woken when it does.
+    fn poll_socket(&self, cx: &Context<'_>, mut act: impl FnMut() -> Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        let result = act();
+        if result.is_pending() {
+            self.shared.wait_to_write(cx.waker());
+            return act();
+        }
+        result
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Substream<C> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let this = &mut *self;
+        // Before the connection is driven: what comes after that must wake this task already.
+        if is_driving() {
+            this.drives = true;
+            this.shared.set_driver(cx.waker());
+        }
+        let mut connection = this.shared.lock();
+        let flow = connection.session.flow(this.id);
+        if flow.received.is_empty() && !flow.read_closed {
+            let count = connection.take_in(Some(Direct { stream: this.id, buffer: &mut *buffer }));
+            if count > 0 {
+                connection.session.on_read(Instant::now(), this.id, count);
+                connection.send_out();
+                return Poll::Ready(Ok(count));
+            }
+        }
+        let flow = connection.session.flow(this.id);
+        let count = flow.received.len().min(buffer.len());
+        if count > 0 {
+            flow.received.copy_to_slice(&mut buffer[..count]);
+            if flow.received.is_empty() {
+                flow.received = BytesMut::new();
+            }
+            connection.session.on_read(Instant::now(), this.id, count);
+        }
+        let flow = connection.session.flow(this.id);
+        let result = match (count, flow.read_closed) {
+            (1.., _) => Poll::Ready(Ok(count)),
+            (0, true) => Poll::Ready(Ok(0)),
+            (0, false) => {
+                flow.reader = Some(cx.waker().clone());
+                connection.failed().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+            }
+        };
+        connection.send_out();
+        result
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Substream<C> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let total = parts.iter().map(|part| part.len()).sum::<usize>().min(FRAME_BYTES);
+        let mut connection = self.shared.lock();
+        ready!(self.poll_socket(cx, || connection.poll_drained()))?;
+        if connection.session.flow(self.id).credit == 0 {
+            connection.take_in(None);
+        }
+        let flow = connection.session.flow(self.id);
+        if flow.write_closed {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let length = total.min(flow.credit as usize);
+        if length == 0 && total > 0 {
+            flow.writer = Some(cx.waker().clone());
+        }
+        if let Some(error) = connection.failed() {
+            return Poll::Ready(Err(error));
+        }
+        if length == 0 {
+            connection.send_out();
+            return if total > 0 { Poll::Pending } else { Poll::Ready(Ok(0)) };
+        }
+        connection.poll_data(self.id, parts, length).map_ok(|()| length)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut connection = self.shared.lock();
+        self.poll_socket(cx, || connection.poll_out())
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut connection = self.shared.lock();
+        connection.session.close_writing(self.id);
+        self.poll_socket(cx, || connection.poll_out())
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Drop for Substream<C> {
+    fn drop(&mut self) {
+        if self.drives {
+            self.shared.take_back();
+        }
+        let mut connection = self.shared.lock();
+        connection.session.drop_stream(self.id);
+        connection.send_out();
+        drop(connection);
+        // It may have been this stream's task that was to read or to write on.
+        self.shared.task.wake();
+    }
+}
