@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Acknowledgements wait this long for more, unless much has piled up.
-const COALESCE: Duration = Duration::from_millis(2);
+const COALESCE: Duration = Duration::from_millis(5);
 /// What counts as much.
 const COALESCE_BYTES: usize = 512 * 1024;
 /// On a slow track they wait this long: one for each object would cost as much as the objects (at 200 objects/s

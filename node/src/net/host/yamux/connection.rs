@@ -265,8 +265,15 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Connection<C> {
         *filled += read;
         if *filled == HEADER_BYTES {
             *filled = 0;
-            let body = self.session.on_header(now, header);
-            self.body = body.map_err(|violation| io::Error::new(io::ErrorKind::InvalidData, violation))?;
+            match self.session.on_header(now, header) {
+                Ok(body) => self.body = body,
+                Err(violation) => {
+                    self.session.go_away(true);
+                    // If the socket takes it: the connection ends anyway.
+                    let _ = self.poll_out();
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)));
+                }
+            }
             if self.session.gone {
                 self.fail(io::ErrorKind::ConnectionAborted);
             }
@@ -389,7 +396,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Connection<C> {
     /// Closes the connection, after the remote was told.
     pub(super) fn poll_close(&mut self) -> Poll<io::Result<()>> {
         if self.failed.is_none() {
-            self.session.go_away();
+            self.session.go_away(false);
         }
         self.fail(io::ErrorKind::ConnectionAborted);
         ready!(self.poll_out())?;

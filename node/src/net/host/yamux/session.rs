@@ -29,7 +29,7 @@ const OUT_BYTES_MAX: usize = 64 * 1024;
 /// The round trip is measured this often.
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// A window that is used up sooner than this grows, however short the round trip: the reader may be busy for a while.
-const TURN: Duration = Duration::from_millis(5);
+const TURN: Duration = Duration::from_millis(10);
 
 /// Names a stream of a connection.
 pub(super) type StreamId = u32;
@@ -312,9 +312,9 @@ impl Session {
         self.send(Header { kind: Kind::Data, flags: flags | flow.flags, stream: id, length: 0 });
     }
 
-    /// Says that the connection ends.
-    pub(super) fn go_away(&mut self) {
-        self.send(Header { kind: Kind::GoAway, flags: 0, stream: 0, length: 0 });
+    /// Says that the connection ends, and whether the remote is at fault.
+    pub(super) fn go_away(&mut self, at_fault: bool) {
+        self.send(Header { kind: Kind::GoAway, flags: 0, stream: 0, length: at_fault.into() });
     }
 
     /// All who wait for anything are to look again.

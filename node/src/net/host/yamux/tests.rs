@@ -333,18 +333,61 @@ impl Unbound {
         result
     }
 
-    /// The streams that the other end has reset so far.
-    async fn reset(&mut self) -> Vec<u32> {
-        let (mut reset, mut bytes) = (Vec::new(), [0; header::HEADER_BYTES]);
+    /// What the other end has sent so far, which is no data.
+    async fn answers(&mut self) -> Vec<header::Header> {
+        let (mut answers, mut bytes) = (Vec::new(), [0; header::HEADER_BYTES]);
         while let Poll::Ready(read) =
             futures::poll!(std::pin::pin!(tokio::io::AsyncReadExt::read_exact(&mut self.near, &mut bytes)))
         {
             read.expect("whole frames");
-            let header = header::Header::decode(&bytes).expect("a header");
-            reset.extend(header.has(header::RST).then_some(header.stream));
+            answers.push(header::Header::decode(&bytes).expect("a header"));
         }
-        reset
+        answers
     }
+}
+
+proptest::proptest! {
+    /// Frames of any kind with any bytes for data: the end that reads them may close, and does nothing else.
+    #[test]
+    fn nonsense_ends_a_connection_at_most(frames in proptest::collection::vec(nonsense(), 0..60), dialled: bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let (mut near, far) = tokio::io::duplex(1024 * 1024);
+            let mut far: Test = Muxer::new(far.compat(), dialled);
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut near, &frames.concat()).await;
+            let mut accepted = Vec::new();
+            poll_fn(|cx| {
+                for _ in 0..100 {
+                    accepted.extend(match far.poll_inbound_unpin(cx) {
+                        Poll::Ready(Ok(stream)) => Some(stream),
+                        _ => None,
+                    });
+                    let _ = far.poll_unpin(cx);
+                }
+                Poll::Ready(())
+            })
+            .await;
+            for stream in &mut accepted {
+                let _ = futures::poll!(stream.read(&mut [0; 1000]));
+                let _ = futures::poll!(stream.write(b"an answer"));
+            }
+        });
+    }
+}
+
+/// A header that is nearly right, with some data.
+fn nonsense() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    let lengths = prop::sample::select(vec![0, 1, 12, 300, 300_000, u32::MAX]);
+    (0u8..5, 0u16..16, 0u32..6, lengths, prop::collection::vec(any::<u8>(), 0..400)).prop_map(
+        |(kind, flags, stream, length, data)| {
+            let header = header::Header { kind: header::Kind::Data, flags, stream, length };
+            let mut bytes = header.encode().to_vec();
+            bytes[1] = kind;
+            bytes.extend(data);
+            bytes
+        },
+    )
 }
 
 // Without tokio's budget of a task, which would end before all has come.
@@ -366,7 +409,10 @@ async fn streams_that_nobody_accepts_are_bounded_and_one_too_many_is_reset() {
         })
         .await;
         assert_eq!(accepted.len(), BACKLOG_MAX);
-        assert_eq!(ends.reset().await, [1 + 2 * BACKLOG_MAX as u32]);
+        let answers = ends.answers().await;
+        let reset: Vec<_> =
+            answers.iter().filter(|header| header.has(header::RST)).map(|header| header.stream).collect();
+        assert_eq!(reset, [1 + 2 * BACKLOG_MAX as u32]);
     };
     tokio::task::unconstrained(test).await;
 }
@@ -382,6 +428,7 @@ async fn a_connection_carries_192_streams_and_who_opens_more_is_told_to_go() {
         assert!(ends.take_in().await.is_pending(), "it lives");
         ends.open().await;
         assert!(matches!(ends.take_in().await, Poll::Ready(Err(_))), "the connection ends");
+        assert_eq!(ends.answers().await.last().map(|header| header.kind), Some(header::Kind::GoAway));
     };
     tokio::task::unconstrained(test).await;
 }
