@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    io::IoSlice,
     task::Waker,
     time::{Duration, Instant},
 };
@@ -112,7 +113,7 @@ pub(super) struct Session {
     streams: HashMap<StreamId, Flow>,
     /// Opened by the remote, and not accepted yet.
     backlog: VecDeque<StreamId>,
-    /// Frames without data that are to be sent, in order.
+    /// Frames without data, or with little, that are to be sent, in order.
     pub(super) out: Vec<u8>,
     /// By how much windows may still grow.
     spare: usize,
@@ -286,6 +287,15 @@ impl Session {
         let flow = self.flow(id);
         flow.credit -= length;
         Header { kind: Kind::Data, flags: std::mem::take(&mut flow.flags), stream: id, length }
+    }
+
+    /// Sends the first `length` bytes of these parts together with the frames that wait.
+    pub(super) fn gather(&mut self, id: StreamId, parts: &[IoSlice<'_>], length: usize) {
+        let header = self.data_header(id, u32::try_from(length).expect("frames are small"));
+        self.send(header);
+        let end = self.out.len() + length;
+        parts.iter().for_each(|part| self.out.extend_from_slice(part));
+        self.out.truncate(end);
     }
 
     /// Nothing more is sent on a stream.

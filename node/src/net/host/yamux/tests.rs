@@ -181,7 +181,8 @@ impl AsyncRead for Driving {
 async fn linked() -> ((Test, Driving), (Test, Driving)) {
     let (mut a, mut b) = pair(16 * 1024);
     let mut stream = open(&mut a).await;
-    stream.write_all(b"!").await.expect("sent");
+    stream.write_all(b"!").await.expect("written");
+    stream.flush().await.expect("sent");
     let mut came = accept(&mut b).await;
     came.read_exact(&mut [0]).await.expect("came");
     ((a, Driving(stream)), (b, Driving(came)))
@@ -206,17 +207,21 @@ async fn exchange(stream: Driving, done: oneshot::Sender<()>) {
     let _ = reading.read(&mut [0]).await;
 }
 
-/// Nobody polls the connections themselves.
+/// The connections' own tasks accept nothing and are polled for what is owed to nobody's stream.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_drive_their_connection_alone() {
-    let ((a, stream), (b, came)) = linked().await;
+async fn streams_drive_their_connection() {
+    let ((mut a, stream), (mut b, came)) = linked().await;
     let ((one, other), (first, second)) = (oneshot::channel(), oneshot::channel());
     let ends = [tokio::spawn(exchange(stream, one)), tokio::spawn(exchange(came, first))];
+    let tasks = [
+        tokio::spawn(async move { poll_fn(|cx| a.poll_unpin(cx)).await.map(drop) }),
+        tokio::spawn(async move { poll_fn(|cx| b.poll_unpin(cx)).await.map(drop) }),
+    ];
     let done = futures::future::join(other, second);
     let (one, other) = timeout(PATIENCE, done).await.expect("every byte comes");
     one.and(other).expect("both end well");
     ends.iter().for_each(tokio::task::JoinHandle::abort);
-    drop((a, b));
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]
@@ -231,7 +236,8 @@ async fn a_connection_whose_driver_is_gone_wakes_its_own_task() {
         (b, stream)
     });
     tokio::task::yield_now().await;
-    next.write_all(b"!").await.expect("sent");
+    next.write_all(b"!").await.expect("written");
+    next.flush().await.expect("sent");
     timeout(PATIENCE, accepted).await.expect("is woken").expect("accepts");
 }
 
@@ -246,7 +252,8 @@ async fn a_stream_that_another_takes_in_is_accepted() {
     let reading = tokio::spawn(async move { came.read(&mut [0]).await });
     tokio::task::yield_now().await;
     let mut next = open(&mut a).await;
-    next.write_all(b"!").await.expect("sent");
+    next.write_all(b"!").await.expect("written");
+    next.flush().await.expect("sent");
     timeout(PATIENCE, accepted).await.expect("it is woken").expect("accepts");
     reading.abort();
 }
@@ -266,7 +273,8 @@ async fn whoever_waits_on_a_stream_learns_that_the_connection_ends() {
     for by_remote in [false, true] {
         let (mut a, mut b) = pair(64 * 1024);
         let mut stream = open(&mut a).await;
-        stream.write_all(b"!").await.expect("sent");
+        stream.write_all(b"!").await.expect("written");
+        stream.flush().await.expect("sent");
         let waiting = tokio::spawn(async move { stream.read(&mut [0]).await });
         let came = accept(&mut b).await;
         tokio::task::yield_now().await;
@@ -280,11 +288,27 @@ async fn whoever_waits_on_a_stream_learns_that_the_connection_ends() {
     }
 }
 
+#[tokio::test]
+async fn small_writes_leave_together() {
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let mut near: Test = Muxer::new(near.compat(), true);
+    let mut stream = open(&mut near).await;
+    for _ in 0..3 {
+        stream.write_all(b"!").await.expect("written");
+    }
+    let mut bytes = vec![0; 64 * 1024];
+    assert!(futures::poll!(std::pin::pin!(tokio::io::AsyncReadExt::read(&mut far, &mut bytes))).is_pending());
+    stream.flush().await.expect("sent");
+    let read = timeout(PATIENCE, tokio::io::AsyncReadExt::read(&mut far, &mut bytes)).await.expect("in time");
+    assert_eq!(read.expect("came"), 3 * (header::HEADER_BYTES + 1));
+}
+
 /// What was sent before a stream is dropped still comes, and the other end may not go on.
 #[tokio::test]
 async fn a_dropped_stream_is_reset_after_what_was_sent() {
     let ((mut a, mut stream), (_b, mut came)) = linked().await;
-    stream.write_all(b"last").await.expect("sent");
+    stream.write_all(b"last").await.expect("written");
+    stream.flush().await.expect("sent");
     drop(stream);
     let mut text = Vec::new();
     let read = futures::future::join(came.read_to_end(&mut text), async {
