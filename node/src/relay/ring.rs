@@ -31,7 +31,8 @@ const GAP_BYTES: usize = HEADER_BYTES + 8;
 /// A run is kept in pieces of at most this part of the ring, so that little more than what is over goes with the oldest.
 const RUN_PART: usize = 16;
 
-/// How much a ring keeps.
+/// How much a ring keeps. The objects of a run go together: so it may be up to a run less than `bytes_max`, and up to a run
+/// more than `objects_min`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingConfig {
     /// Objects younger than this are kept, within `bytes_max`.
