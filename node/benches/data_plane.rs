@@ -9,7 +9,7 @@ use banyan_gossip::{PeerId, Presence, RelayPolicy, Row};
 use banyan_node::{
     Mode,
     relay::{
-        Decoder, Start, Track, TrackConfig, frame,
+        Decoder, Pull, Start, Track, TrackConfig, frame,
         track::{Read, ReaderKind},
     },
     streams::drr::Drr,
@@ -37,6 +37,47 @@ fn frames(criterion: &mut Criterion) {
                 criterion::BatchSize::SmallInput,
             );
         });
+    }
+    group.finish();
+}
+
+/// A block of 64 small objects is read, goes into a full ring and out to each child, which acknowledges it: in runs, and
+/// object by object.
+fn runs(criterion: &mut Criterion) {
+    const OBJECTS: u64 = 64;
+    let mut group = criterion.benchmark_group("block");
+    for size in [64, 1024] {
+        for (name, runs) in [("runs", true), ("singles", false)] {
+            let (now, payload) = (Instant::now(), vec![7; size]);
+            let mut track = Track::new(TrackConfig::default(), Mode::Reliable, 0);
+            let readers: Vec<_> =
+                (0..CHILDREN).map(|_| track.open_reader(now, ReaderKind::Child, Start::Oldest).0).collect();
+            let (mut next, mut pull) = (0, Pull::new(1));
+            group.throughput(Throughput::Elements(OBJECTS));
+            group.bench_function(BenchmarkId::new(name, size), |bench| {
+                let block = || {
+                    let mut block = BytesMut::with_capacity(OBJECTS as usize * (size + frame::HEADER_BYTES));
+                    (next..next + OBJECTS).for_each(|id| {
+                        frame::chunks(id, &payload).for_each(|chunk| block.extend_from_slice(&chunk.wire));
+                    });
+                    next += OBJECTS;
+                    block
+                };
+                let pass = |mut block: BytesMut| {
+                    let mut decoder = if runs { Decoder::with_runs() } else { Decoder::default() };
+                    while let Some(frame) = decoder.decode(&mut block).expect("frames") {
+                        pull.take(now, &mut track, frame).expect("it follows");
+                    }
+                    for reader in &readers {
+                        while let Read::Frame(frame) = track.read(*reader) {
+                            black_box(frame);
+                        }
+                        track.ack(now, *reader, track.newest());
+                    }
+                };
+                bench.iter_batched(block, pass, criterion::BatchSize::NumIterations(1));
+            });
+        }
     }
     group.finish();
 }
@@ -113,6 +154,7 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     frames(&mut criterion);
     ring(&mut criterion);
+    runs(&mut criterion);
     scheduler(&mut criterion);
     rows(&mut criterion);
     criterion.final_summary();

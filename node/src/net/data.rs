@@ -33,7 +33,6 @@ use crate::mesh::offload::Volume;
 use crate::relay::{
     Decoder, Feed, Frame, FrameError, Integrity, Mode, Opening, OpeningFrom, Pull, Terms, Track, TrackConfig,
     feed::{self, NotAnAck},
-    frame::HEADER_BYTES,
     opening::{OPENING_BYTES_MAX, OpeningError},
     pull::{AckStep, Acks, Begin, PullError},
     seal::Scope,
@@ -183,8 +182,8 @@ pub(crate) struct Sent {
 impl Sent {
     pub(super) fn count(&self, frame: &Frame) {
         if let Frame::Chunk(chunk) = frame {
-            self.objects.fetch_add(u64::from(chunk.last), Ordering::Relaxed);
-            self.bytes.fetch_add((chunk.wire.len() - HEADER_BYTES) as u64, Ordering::Relaxed);
+            self.objects.fetch_add(u64::from(chunk.completed()), Ordering::Relaxed);
+            self.bytes.fetch_add(chunk.payload_bytes() as u64, Ordering::Relaxed);
         }
     }
 
@@ -301,13 +300,15 @@ async fn try_pull(
     let opening = Opening { track: shared.name.clone(), ticket, epoch, from };
     write_opening(&mut stream, &opening).await?;
     let (from_parent, to_parent) = stream.split();
-    let mut frames = Frames::new(from_parent, activity);
+    let integrity = wanted.terms.integrity;
+    // What is sealed is hashed frame by frame.
+    let decoder = if integrity == Integrity::Signed { Decoder::default() } else { Decoder::with_runs() };
+    let mut frames = Frames::new(from_parent, activity, decoder);
     let first = timeout(OPENING_TIMEOUT, frames.next()).await.map_err(|_| DataError::TimedOut)??;
     let begin = Begin::read(&first, epoch)?;
     if begin.mode != wanted.terms.mode {
         return Err(DataError::OtherTerms);
     }
-    let integrity = wanted.terms.integrity;
     let line = shared.line_of(Instant::now(), epoch, begin.newest, || begin.track(config, integrity));
     let line = line.ok_or(DataError::OtherEpoch)?;
     events.opened(begin).await;

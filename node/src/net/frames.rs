@@ -38,9 +38,9 @@ pub(super) struct Frames<S> {
 }
 
 impl<S: AsyncRead + Unpin> Frames<S> {
-    pub(super) fn new(stream: S, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(stream: S, activity: Arc<Activity>, decoder: Decoder) -> Self {
         let (read, buffer) = (vec![0; BLOCK_BYTES_MIN].into(), BytesMut::new());
-        let (decoder, block, begun) = (Decoder::default(), BLOCK_BYTES_MIN, Instant::now());
+        let (block, begun) = (BLOCK_BYTES_MIN, Instant::now());
         Self { stream, activity, decoder, read, buffer, block, begun }
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::sleep;
 
 use super::*;
+use crate::relay::frame::HEADER_BYTES;
 use crate::{From, Integrity, Item, Mode, Node, PublishOptions, SubscribeOptions, Subscriber, views::Event};
 
 /// What a node sends in place of a frame.

@@ -53,7 +53,7 @@ impl Feed {
     }
 
     /// Gives `send` the frames that the child may have now, until they have `budget_bytes` or there
-    /// are no more. If any came, call again when they are on their way.
+    /// are no more. The last frame or run may be beyond the budget. If any came, call again when they are on their way.
     pub fn fill(&mut self, track: &mut Track, budget_bytes: usize, mut send: impl FnMut(Frame)) -> Filled {
         self.start.take().into_iter().for_each(&mut send);
         let (acked, mut bytes, mut cut_off) = (track.acked(), 0, false);

@@ -4,6 +4,10 @@
 //! that a large object is passed on while it arrives. The origin cuts the chunks; relays forward
 //! the frame bytes as they came. Frames with the flag `CONTROL` carry no object: their kind stands
 //! in the low bits, see the table in `docs/PROTOCOL.md`.
+//!
+//! Small objects that arrive together stay together: a receiver may take a *run* of them as one [`Chunk`], whose
+//! frames lie one after another as they came. So what each of them costs at a relay is paid once for all. On the wire
+//! there are no runs.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -13,6 +17,8 @@ use super::{OBJECT_BYTES_MAX, ring::Position, seal::Seal};
 pub const HEADER_BYTES: usize = 13;
 /// Largest payload of one frame, in bytes.
 pub const CHUNK_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of a run, headers included. An object larger than that stands alone.
+pub const RUN_BYTES_MAX: usize = 64 * 1024;
 /// Most chunks of one object that a receiver takes; an origin cuts full chunks.
 pub const CHUNKS_MAX: u32 = (OBJECT_BYTES_MAX / CHUNK_BYTES_MAX) as u32;
 
@@ -29,7 +35,7 @@ const SEAL_BYTES: usize = 81;
 /// One frame of a data stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// A piece of an object.
+    /// A piece of an object, or a run of whole ones.
     Chunk(Chunk),
     /// Parent to child, once, first: the stream carries `from..`; `newest` is the id that the
     /// parent expects next.
@@ -66,24 +72,115 @@ pub enum Frame {
     Retract(Position),
 }
 
-/// A piece of an object, with its bytes as they travel.
+/// A piece of an object, or a run of objects of one piece each, with its bytes as they travel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
-    /// The object.
+    /// The object; the first one of a run.
     pub id: u64,
+    /// How many objects it is of, whose ids follow one another. More than one only if each is whole.
+    pub count: u32,
     /// Whether it is the object's first chunk.
     pub first: bool,
     /// Whether it is the object's last chunk.
     pub last: bool,
-    /// Header and payload.
+    /// Header and payload, of each object.
     pub wire: Bytes,
 }
 
 impl Chunk {
-    /// The payload.
+    /// The payload; of a run, that of its first object.
     #[must_use]
     pub fn payload(&self) -> Bytes {
-        self.wire.slice(HEADER_BYTES..)
+        self.wire.slice(HEADER_BYTES..self.frame_end(0))
+    }
+
+    /// The id after its last object; the last id of all has none after it.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.id.saturating_add(self.count as u64)
+    }
+
+    /// Payload bytes of all its objects.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.wire.len() - self.count as usize * HEADER_BYTES
+    }
+
+    /// How many objects begin with it.
+    #[must_use]
+    pub const fn begun(&self) -> u32 {
+        if self.first { self.count } else { 0 }
+    }
+
+    /// How many objects are complete with it.
+    #[must_use]
+    pub const fn completed(&self) -> u32 {
+        if self.last { self.count } else { 0 }
+    }
+
+    /// Its objects one by one.
+    pub fn singles(&self) -> impl Iterator<Item = Self> + '_ {
+        let mut offset = 0;
+        (0..self.count).map(move |_| {
+            let single = self.single_at(offset);
+            offset += single.wire.len();
+            single
+        })
+    }
+
+    /// The object whose frame begins at this offset.
+    pub(super) fn single_at(&self, offset: usize) -> Self {
+        if self.count == 1 {
+            return self.clone();
+        }
+        let wire = self.wire.slice(offset..self.frame_end(offset));
+        Self { id: self.id_at(offset), count: 1, first: self.first, last: self.last, wire }
+    }
+
+    /// Where object `id` of a run begins, searched for from the frame at `offset` on.
+    pub(super) fn offset_of(&self, id: u64, mut offset: usize) -> usize {
+        while offset < self.wire.len() && self.id_at(offset) < id {
+            offset = self.frame_end(offset);
+        }
+        offset
+    }
+
+    /// What is left of a run from object `id` on, which is one of it. What is not a run, or begins there, is left whole.
+    pub(super) fn starting_with(&self, id: u64) -> Self {
+        if id <= self.id || id >= self.end() {
+            return self.clone();
+        }
+        let wire = self.wire.slice(self.offset_of(id, 0)..);
+        let before = u32::try_from(id - self.id).expect("it is less than the count");
+        Self { id, count: self.count - before, wire, ..*self }
+    }
+
+    /// Takes off the first objects that have no more than so many bytes together, but one at least and all but one at most.
+    pub(super) fn split_front(&mut self, bytes_max: usize) -> Self {
+        let (mut count, mut offset) = (1, self.frame_end(0));
+        while count + 1 < self.count {
+            let end = self.frame_end(offset);
+            if end > bytes_max {
+                break;
+            }
+            (count, offset) = (count + 1, end);
+        }
+        let front = Self { count, wire: self.wire.split_to(offset), ..*self };
+        (self.id, self.count) = (self.id + u64::from(count), self.count - count);
+        front
+    }
+
+    /// Whose frame begins at this offset.
+    fn id_at(&self, offset: usize) -> u64 {
+        read_header(&self.wire[offset..]).expect("whole frames").0
+    }
+
+    /// Where the frame ends that begins at this offset.
+    fn frame_end(&self, offset: usize) -> usize {
+        if self.count == 1 {
+            return self.wire.len();
+        }
+        offset + HEADER_BYTES + read_header(&self.wire[offset..]).expect("whole frames").2
     }
 }
 
@@ -210,6 +307,12 @@ fn header(out: &mut BytesMut, id: u64, flags: u8, length: u32) {
     out.put_u32(length);
 }
 
+/// Id, flags and payload bytes of the frame that begins here; `None`: not all of its header is there.
+fn read_header(bytes: &[u8]) -> Option<(u64, u8, usize)> {
+    let mut header = bytes.get(..HEADER_BYTES)?;
+    Some((header.get_u64(), header.get_u8(), header.get_u32() as usize))
+}
+
 /// Cuts an object into chunks, encoding each once. An empty object is one empty chunk.
 pub fn chunks(id: u64, payload: &[u8]) -> impl Iterator<Item = Chunk> + '_ {
     let count = payload.len().div_ceil(CHUNK_BYTES_MAX).max(1);
@@ -221,7 +324,7 @@ pub fn chunks(id: u64, payload: &[u8]) -> impl Iterator<Item = Chunk> + '_ {
         let flags = if first { FIRST } else { 0 } | if last { LAST } else { 0 };
         header(&mut wire, id, flags, u32::try_from(piece.len()).expect("a chunk is at most 64 KiB"));
         wire.extend_from_slice(piece);
-        Chunk { id, first, last, wire: wire.freeze() }
+        Chunk { id, count: 1, first, last, wire: wire.freeze() }
     })
 }
 
@@ -230,18 +333,24 @@ pub fn chunks(id: u64, payload: &[u8]) -> impl Iterator<Item = Chunk> + '_ {
 pub struct Decoder {
     /// The object whose further chunks must come next, with the chunks and bytes seen of it.
     open: Option<(u64, u32, usize)>,
+    runs: bool,
 }
 
 impl Decoder {
-    /// Takes the next frame off the front of `buffer`; `None` means that more bytes are needed.
+    /// A decoder that takes whole small objects which lie one after another together. By default each comes for itself.
+    #[must_use]
+    pub const fn with_runs() -> Self {
+        Self { open: None, runs: true }
+    }
+
+    /// Takes the next frame, or run, off the front of `buffer`; `None` means that more bytes are needed.
     ///
     /// # Errors
     /// [`FrameError`]: the buffer is left as it was; close the stream.
     pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
-        let Some(mut head) = buffer.get(..HEADER_BYTES) else {
+        let Some((id, flags, length)) = read_header(buffer) else {
             return Ok(None);
         };
-        let (id, flags, length) = (head.get_u64(), head.get_u8(), head.get_u32() as usize);
         let limit = if flags & CONTROL == 0 { CHUNK_BYTES_MAX } else { CONTROL_BYTES_MAX };
         if length > limit {
             return Err(FrameError::TooLong { length, limit });
@@ -270,8 +379,12 @@ impl Decoder {
         }
         let (first, last) = (flags & FIRST != 0, flags & LAST != 0);
         self.check_order(id, first, last, length)?;
-        let wire = buffer.split_to(HEADER_BYTES + length).freeze();
-        Ok(Some(Frame::Chunk(Chunk { id, first, last, wire })))
+        let (mut count, mut bytes) = (1, HEADER_BYTES + length);
+        if self.runs && first && last {
+            (count, bytes) = run(buffer, id, bytes);
+        }
+        let wire = buffer.split_to(bytes).freeze();
+        Ok(Some(Frame::Chunk(Chunk { id, count, first, last, wire })))
     }
 
     fn check_order(&mut self, id: u64, first: bool, last: bool, length: usize) -> Result<(), FrameError> {
@@ -286,4 +399,21 @@ impl Decoder {
         self.open = (!last).then_some((id, chunks, bytes));
         Ok(())
     }
+}
+
+/// How many objects the run has that begins with object `id`, whose frame ends at `end`, and where it ends. What does not
+/// belong to it is left to be looked at for itself, so nothing is in a run that would not be taken alone.
+fn run(buffer: &[u8], id: u64, mut end: usize) -> (u32, usize) {
+    let mut count = 1;
+    while let Some((next, flags, length)) = read_header(&buffer[end..]) {
+        let next_end = end + HEADER_BYTES + length;
+        // The last id of all has none after it, and stands alone.
+        let follows = next != u64::MAX && id.checked_add(u64::from(count)) == Some(next);
+        let whole = flags == FIRST | LAST && length <= CHUNK_BYTES_MAX && next_end <= buffer.len();
+        if !follows || !whole || next_end > RUN_BYTES_MAX {
+            break;
+        }
+        (count, end) = (count + 1, next_end);
+    }
+    (count, end)
 }

@@ -103,7 +103,7 @@ impl Begin {
 #[derive(Debug)]
 pub struct Pull {
     ticket: u64,
-    /// Where the stream is.
+    /// Where the last chunk, or run, stood that the stream brought.
     position: Option<Position>,
     /// What waits for a seal, on a signed track.
     unsealed: Option<Unsealed>,

@@ -3,8 +3,12 @@
 //! The ring of a signed track knows besides how far the origin's seals reach (see [`super::seal`]). What is
 //! beyond them, the *tail*, is passed on to children but not handed to subscribers, and may be taken back.
 //! Groups are evicted as a whole, so that whoever is sent the oldest objects can verify them.
+//!
+//! Small objects that came as a run are one entry, which is evicted as a whole and given to children as a whole; a reader
+//! may stand in the middle of it. A signed track has no runs.
 
 use std::{
+    cmp::Ordering,
     collections::VecDeque,
     time::{Duration, Instant},
 };
@@ -17,12 +21,18 @@ use super::{
 pub use seals::Cut;
 
 mod seals;
+#[cfg(test)]
+mod tests;
 
 /// What a gap counts as: it is an object and a frame like others, so that gaps alone fill no ring
 /// beyond its bounds.
 const GAP_BYTES: usize = HEADER_BYTES + 8;
 
-/// How much a ring keeps.
+/// A run is kept in pieces of at most this part of the ring, so that little more than what is over goes with the oldest.
+const RUN_PART: usize = 16;
+
+/// How much a ring keeps. The objects of a run go together: so it may be up to a run less than `bytes_max`, and up to a run
+/// more than `objects_min`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingConfig {
     /// Objects younger than this are kept, within `bytes_max`.
@@ -61,14 +71,18 @@ impl Position {
     /// The place after a chunk that stands here.
     #[must_use]
     pub const fn after(self, chunk: &Chunk) -> Self {
-        if chunk.last { Self { id: self.id + 1, chunk: 0 } } else { Self { id: self.id, chunk: self.chunk + 1 } }
+        if chunk.last {
+            Self { id: self.id + chunk.count as u64, chunk: 0 }
+        } else {
+            Self { id: self.id, chunk: self.chunk + 1 }
+        }
     }
 }
 
 /// What became of a chunk or gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Push {
-    /// It was next, and is kept.
+    /// It was next, and is kept; of a run, what was not here already.
     Stored,
     /// It is here already.
     Duplicate,
@@ -105,6 +119,22 @@ impl Held {
             Self::Gap { from, .. } => *from,
         }
     }
+
+    /// What it counts as: bytes and objects.
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Chunk(chunk) => (chunk.wire.len(), chunk.begun() as usize),
+            Self::Gap { .. } => (GAP_BYTES, 1),
+        }
+    }
+
+    /// The last object that is evicted with it. A gap goes by where it begins.
+    const fn last_id(&self) -> u64 {
+        match self {
+            Self::Chunk(chunk) => chunk.end() - 1,
+            Self::Gap { from, .. } => *from,
+        }
+    }
 }
 
 /// A reader's place in a ring.
@@ -112,6 +142,8 @@ impl Held {
 pub struct Cursor {
     /// Entries of the ring's life before this place.
     entry: u64,
+    /// Bytes of that entry, a run, which are known to be before this place.
+    offset: usize,
     /// The object that comes next, or of which the rest comes next.
     id: u64,
     /// Seals of the ring's life before this place, for who verifies; such a reader gets whole groups.
@@ -127,9 +159,35 @@ impl Cursor {
     pub fn go_back(&mut self, cut: Cut) -> bool {
         let read = self.entry > cut.entry;
         if read {
-            (self.entry, self.id) = (cut.entry, cut.position.id);
+            (self.entry, self.offset, self.id) = (cut.entry, 0, cut.position.id);
         }
         read
+    }
+
+    const fn pass_entry(&mut self) {
+        (self.entry, self.offset) = (self.entry + 1, 0);
+    }
+
+    /// Takes what is left of the entry's chunk.
+    fn take_run(&mut self, chunk: &Chunk) -> Chunk {
+        let rest = chunk.starting_with(self.id);
+        self.pass_entry();
+        self.id = if rest.last { rest.end() } else { rest.id };
+        rest
+    }
+
+    /// Takes the next object of the entry's chunk, or the piece that it is.
+    fn take_single(&mut self, chunk: &Chunk) -> Chunk {
+        if chunk.count == 1 {
+            return self.take_run(chunk);
+        }
+        let offset = chunk.offset_of(self.id, self.offset);
+        let single = chunk.single_at(offset);
+        (self.offset, self.id) = (offset + single.wire.len(), single.end());
+        if self.offset == chunk.wire.len() {
+            self.pass_entry();
+        }
+        single
     }
 
     /// The object that comes next, or of which the rest comes next.
@@ -212,9 +270,17 @@ impl Ring {
     /// Bytes held of objects from `id` on, headers included.
     #[must_use]
     pub fn bytes_from(&self, id: u64) -> usize {
-        let start = self.entries.partition_point(|entry| entry.what.id() < id);
-        let total = |entry: Option<&Entry>| entry.map_or(self.appended, |entry| entry.before);
-        usize::try_from(self.appended - total(self.entries.get(start))).expect("no more than is held")
+        let start = self.entries.partition_point(|entry| entry.what.last_id() < id);
+        let before = self.entries.get(start).map_or(self.appended, |entry| match &entry.what {
+            Held::Chunk(chunk) if chunk.id < id => entry.before + chunk.offset_of(id, 0) as u64,
+            _ => entry.before,
+        });
+        usize::try_from(self.appended - before).expect("no more than is held")
+    }
+
+    /// Bytes appended in the ring's life, headers included.
+    pub(super) const fn appended(&self) -> u64 {
+        self.appended
     }
 
     /// Objects from `id` on are owed to somebody: keep them beyond the ordinary limits.
@@ -222,29 +288,45 @@ impl Ring {
         self.keep_from = id;
     }
 
-    /// Takes a chunk if it is the one that comes next.
+    /// Takes a chunk if it is the one that comes next, or of a run what comes next.
     pub fn push(&mut self, now: Instant, position: Position, chunk: Chunk) -> Push {
-        if position.id == u64::MAX {
+        let Some(end) = position.id.checked_add(u64::from(chunk.count)) else {
             // No origin gets there; the id after it would not exist.
             return Push::Skipped;
-        }
+        };
         match position.cmp(&self.next) {
-            std::cmp::Ordering::Less => return Push::Duplicate,
-            std::cmp::Ordering::Greater => return Push::Skipped,
-            std::cmp::Ordering::Equal => {}
+            Ordering::Less if end <= self.newest() => return Push::Duplicate,
+            // The whole object is said to follow one of which the end is missing.
+            Ordering::Less if self.next.chunk > 0 => return Push::Skipped,
+            Ordering::Less => self.append_run(now, chunk.starting_with(self.next.id)),
+            Ordering::Equal => self.append_run(now, chunk),
+            Ordering::Greater => return Push::Skipped,
         }
-        self.append(now, chunk);
         self.evict(now);
         Push::Stored
     }
 
+    fn append_run(&mut self, now: Instant, mut chunk: Chunk) {
+        let bytes_max = self.config.bytes_max / RUN_PART;
+        while chunk.count > 1 && chunk.wire.len() > bytes_max {
+            let front = chunk.split_front(bytes_max);
+            self.append(now, front);
+        }
+        self.append(now, chunk);
+    }
+
     fn append(&mut self, now: Instant, chunk: Chunk) {
-        let (position, before) = (self.next, self.appended);
-        self.objects += usize::from(chunk.first);
-        self.bytes += chunk.wire.len();
+        let position = self.next;
         self.next = position.after(&chunk);
-        self.appended += chunk.wire.len() as u64;
-        self.entries.push_back(Entry { at: now, before, index: position.chunk, what: Held::Chunk(chunk) });
+        self.hold(now, position.chunk, Held::Chunk(chunk));
+    }
+
+    fn hold(&mut self, now: Instant, index: u32, what: Held) {
+        let (before, (bytes, objects)) = (self.appended, what.size());
+        self.appended += bytes as u64;
+        self.bytes += bytes;
+        self.objects += objects;
+        self.entries.push_back(Entry { at: now, before, index, what });
     }
 
     /// Notes that the objects `from..to` will not come; what is here of them already stays.
@@ -260,11 +342,7 @@ impl Ring {
         self.drop_tail();
         let from = self.next.id;
         self.next = Position { id: to, chunk: 0 };
-        let before = self.appended;
-        self.appended += GAP_BYTES as u64;
-        self.bytes += GAP_BYTES;
-        self.objects += 1;
-        self.entries.push_back(Entry { at: now, before, index: 0, what: Held::Gap { from, to } });
+        self.hold(now, 0, Held::Gap { from, to });
         if let Some(seals) = &mut self.seals {
             seals.on_gap(self.evicted + self.entries.len() as u64, self.next, self.appended);
         }
@@ -275,8 +353,9 @@ impl Ring {
     /// Drops what need not be kept any longer. Cheap when there is nothing to drop.
     pub fn evict(&mut self, now: Instant) {
         while let Some(front) = self.entries.front() {
+            let others = self.objects.checked_sub(front.what.size().1.max(1));
             let over = self.bytes > self.config.bytes_max
-                || (self.objects > self.config.objects_min
+                || (others.is_some_and(|others| others >= self.config.objects_min)
                     && now.saturating_duration_since(front.at) > self.config.age_min);
             let Some(last) = Some(()).filter(|()| over).and_then(|()| self.front_group()) else {
                 return;
@@ -296,10 +375,10 @@ impl Ring {
     fn front_group(&self) -> Option<u64> {
         let front = self.entries.front()?;
         let Some(seals) = &self.seals else {
-            return Some(front.what.id());
+            return Some(front.what.last_id());
         };
         if let Held::Gap { .. } = front.what {
-            return Some(front.what.id());
+            return Some(front.what.last_id());
         }
         seals.first_whole()
     }
@@ -320,10 +399,7 @@ impl Ring {
 
     /// What was taken out counts no longer.
     fn forget(&mut self, what: &Held) {
-        let (bytes, objects) = match what {
-            Held::Chunk(chunk) => (chunk.wire.len(), usize::from(chunk.first)),
-            Held::Gap { .. } => (GAP_BYTES, 1),
-        };
+        let (bytes, objects) = what.size();
         self.bytes -= bytes;
         self.objects -= objects;
     }
@@ -332,25 +408,36 @@ impl Ring {
     /// newest object waits for it.
     #[must_use]
     pub fn cursor(&self, id: u64) -> Cursor {
-        Cursor { entry: self.evicted + self.index_of(id) as u64, id, seals: None, group: id, skip_to: id }
+        Cursor { entry: self.evicted + self.index_of(id) as u64, offset: 0, id, seals: None, group: id, skip_to: id }
     }
 
     fn index_of(&self, id: u64) -> usize {
         self.entries.partition_point(|entry| match entry.what {
-            Held::Chunk(ref chunk) => chunk.id < id,
+            Held::Chunk(ref chunk) => chunk.end() <= id,
             Held::Gap { to, .. } => to <= id,
         })
     }
 
-    /// The next frame for a reader, if there is one. A reader whose objects were evicted meanwhile
-    /// gets the gap first.
+    /// The next frame for a reader, if there is one; a run as a whole, or what is left of it. A reader whose objects were
+    /// evicted meanwhile gets the gap first.
     pub fn read(&self, cursor: &mut Cursor) -> Option<Frame> {
+        self.read_by(cursor, Cursor::take_run)
+    }
+
+    /// The same for a reader that takes the objects of a run one by one.
+    pub fn read_single(&self, cursor: &mut Cursor) -> Option<Frame> {
+        self.read_by(cursor, Cursor::take_single)
+    }
+
+    fn read_by(&self, cursor: &mut Cursor, take: fn(&mut Cursor, &Chunk) -> Chunk) -> Option<Frame> {
         if let Some(gap) = self.missed_seal(cursor) {
             return Some(gap);
         }
         if cursor.entry < self.evicted || self.oldest() > cursor.id {
             let (from, to) = (cursor.id, self.oldest().max(cursor.id));
-            cursor.entry = cursor.entry.max(self.evicted);
+            if cursor.entry < self.evicted {
+                (cursor.entry, cursor.offset) = (self.evicted, 0);
+            }
             cursor.id = to;
             if from < to {
                 return Some(Frame::Gap { from, to });
@@ -376,16 +463,13 @@ impl Ring {
             let entry = self.entries.get(index)?;
             match &entry.what {
                 // A cursor may have been set beyond what was held then.
-                Held::Chunk(chunk) if chunk.id < cursor.id => cursor.entry += 1,
-                Held::Chunk(chunk) => {
-                    cursor.entry += 1;
-                    cursor.id = if chunk.last { chunk.id + 1 } else { chunk.id };
-                    return Some(Frame::Chunk(chunk.clone()));
-                }
-                Held::Gap { to, .. } if *to <= cursor.id => cursor.entry += 1,
+                Held::Chunk(chunk) if chunk.end() <= cursor.id => cursor.pass_entry(),
+                Held::Chunk(chunk) => return Some(Frame::Chunk(take(cursor, chunk))),
+                Held::Gap { to, .. } if *to <= cursor.id => cursor.pass_entry(),
                 Held::Gap { to, .. } => {
                     let from = std::mem::replace(&mut cursor.id, *to);
-                    (cursor.entry, cursor.group) = (cursor.entry + 1, *to);
+                    cursor.pass_entry();
+                    cursor.group = *to;
                     return Some(Frame::Gap { from, to: *to });
                 }
             }

@@ -231,6 +231,7 @@ impl Unsealed {
         if self.bytes >= TAIL_BYTES_MAX {
             return Err(TooMuch);
         }
+        debug_assert_eq!(chunk.count, 1, "what is sealed is read frame by frame");
         self.begin.get_or_insert(position);
         self.bytes += chunk.wire.len();
         self.chunks.push(chunk.clone());

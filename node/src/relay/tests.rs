@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 mod bounds;
+mod runs;
 mod sealed;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
 };
 
 fn object(id: u64, length: usize) -> Vec<u8> {
-    (0..length).map(|index| (id as usize * 31 + index) as u8).collect()
+    (0..length).map(|index| (id as usize).wrapping_mul(31).wrapping_add(index) as u8).collect()
 }
 
 fn decode_all(bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
@@ -110,11 +111,18 @@ fn a_chunk_that_follows_nothing_is_refused() {
     assert_eq!(decode_all(&wire), Err(FrameError::OutOfOrder { id: 5 }));
 }
 
+/// A stream from a parent: both ends, and what reads it.
+struct Stream {
+    parent: usize,
+    feed: Feed,
+    pull: Pull,
+    decoder: Decoder,
+}
+
 /// A relay with the streams from its parents.
 struct Node {
     track: Track,
-    /// The parent, and both ends.
-    streams: Vec<(usize, Feed, Pull)>,
+    streams: Vec<Stream>,
     local: ReaderId,
     assembler: Assembler,
     got: Vec<(u64, Bytes)>,
@@ -147,14 +155,14 @@ impl Node {
     }
 }
 
-/// Moves what comes next from a parent to a child and the child's acknowledgement back.
-fn pump(nodes: &mut [Node], child: usize, stream: usize, now: Instant) -> bool {
+/// Moves what comes next from a parent to a child, in runs, and the child's acknowledgement back.
+fn pump(nodes: &mut [Node], child: usize, stream: usize, budget_bytes: usize, now: Instant) -> bool {
     let mut streams = std::mem::take(&mut nodes[child].streams);
-    let (parent, feed, pull) = &mut streams[stream];
-    let mut frames = Vec::new();
-    feed.fill(&mut nodes[*parent].track, 1, |frame| frames.push(frame));
+    let Stream { parent, feed, pull, decoder } = &mut streams[stream];
+    let mut wire = BytesMut::new();
+    feed.fill(&mut nodes[*parent].track, budget_bytes, |frame| frame.encode(&mut wire));
     let mut moved = false;
-    for frame in frames {
+    while let Some(frame) = decoder.decode(&mut wire).expect("valid frames") {
         if matches!(frame, Frame::Start { .. }) {
             continue;
         }
@@ -171,11 +179,11 @@ fn attach(nodes: &mut [Node], child: usize, parent: usize, now: Instant) {
     let start = Start::Id(nodes[child].track.ring().next().id);
     let feed = Feed::new(now, &mut nodes[parent].track, 1, start);
     let pull = Pull::new(nodes[child].streams.len() as u64);
-    nodes[child].streams.push((parent, feed, pull));
+    nodes[child].streams.push(Stream { parent, feed, pull, decoder: Decoder::with_runs() });
 }
 
 fn detach(nodes: &mut [Node], child: usize, stream: usize, now: Instant) {
-    let (parent, feed, _) = nodes[child].streams.remove(stream);
+    let Stream { parent, feed, .. } = nodes[child].streams.remove(stream);
     nodes[parent].track.close_reader(now, feed.reader(), true);
 }
 
@@ -206,15 +214,23 @@ proptest! {
         for (tick, (what, length)) in (0u64..).zip(steps) {
             let now = base + Duration::from_millis(tick);
             match what {
-                0 | 1 if nodes[0].track.may_publish(length) => {
+                0 if nodes[0].track.may_publish(length) => {
                     let id = nodes[0].track.publish(now, &object(sent.len() as u64, length));
                     prop_assert_eq!(id, sent.len() as u64);
                     sent.push(object(id, length));
                 }
+                1 => {
+                    for length in [length % 500; 20] {
+                        if nodes[0].track.may_publish(length) {
+                            let id = nodes[0].track.publish(now, &object(sent.len() as u64, length));
+                            sent.push(object(id, length));
+                        }
+                    }
+                }
                 2..=5 => {
                     let child = 1 + length % 3;
                     for stream in 0..nodes[child].streams.len() {
-                        pump(&mut nodes, child, stream, now);
+                        pump(&mut nodes, child, stream, length / 4, now);
                     }
                 }
                 6 => {
@@ -240,7 +256,7 @@ proptest! {
             let mut moved = false;
             for child in 1..4 {
                 for stream in 0..nodes[child].streams.len() {
-                    moved |= pump(&mut nodes, child, stream, now);
+                    moved |= pump(&mut nodes, child, stream, 1, now);
                 }
             }
             for node in &mut nodes {

@@ -263,21 +263,26 @@ impl Track {
 
     /// Takes a chunk from the parent of this ticket. `position` is its place in that stream.
     pub fn push(&mut self, now: Instant, ticket: u64, position: Position, chunk: Chunk) -> Push {
-        let (last, length) = (chunk.last, chunk.wire.len() - frame::HEADER_BYTES);
+        let (count, completed, end) = (u64::from(chunk.count), u64::from(chunk.completed()), chunk.end());
+        // Only a run may be stored of which some is here already.
+        let known = self.ring.next().id.saturating_sub(position.id).min(count);
+        let appended = self.ring.appended();
         let pushed = self.ring.push(now, position, chunk);
         if pushed != Push::Skipped {
-            self.note_brought(ticket, position.id.saturating_add(1));
+            self.note_brought(ticket, end);
         }
         match pushed {
             Push::Stored => {
-                self.counters.bytes += length as u64;
-                self.counters.objects += u64::from(last);
+                let headers = (count - known) * frame::HEADER_BYTES as u64;
+                self.counters.bytes += self.ring.appended() - appended - headers;
+                self.counters.objects += completed.saturating_sub(known);
+                self.counters.duplicates += known;
                 if let Some((before, _)) = self.last_stored.filter(|(_, from)| *from != ticket) {
                     self.switch = Some(Switch { ticket, gap: now.saturating_duration_since(before) });
                 }
                 self.last_stored = Some((now, ticket));
             }
-            Push::Duplicate => self.counters.duplicates += u64::from(last),
+            Push::Duplicate => self.counters.duplicates += completed,
             Push::Skipped => {}
         }
         pushed
@@ -379,7 +384,7 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// Takes the next frame of a reader. Returns a completed object.
+    /// Takes the next frame of a local reader, which gets no runs. Returns a completed object.
     pub fn take(&mut self, chunk: &Chunk) -> Option<(u64, Bytes)> {
         if chunk.first {
             self.parts.clear();

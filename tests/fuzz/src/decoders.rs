@@ -6,7 +6,7 @@ use banyan_node::{
     MeshName, PeerId,
     admission::{Binding, Dialing, HELLO_BYTES, Keyring, Listening, MeshKey, Token},
     mesh::Control,
-    relay::{Decoder, Opening},
+    relay::{Decoder, Frame, Opening},
 };
 use bytes::BytesMut;
 
@@ -26,15 +26,17 @@ pub fn opening(data: &[u8]) {
     }
 }
 
-/// The frames of a data stream, in any pieces: the same frames come out as of the whole.
+/// The frames of a data stream, in any pieces, taken one by one or in runs: the same frames come out as of the whole.
 pub fn data_frames(data: &[u8]) {
     let Some((step, data)) = data.split_first() else { return };
-    let whole = frames(data, data.len().max(1));
-    assert_eq!(frames(data, usize::from(*step) + 1), whole);
+    let whole = frames(Decoder::default(), data, data.len().max(1));
+    assert_eq!(frames(Decoder::default(), data, usize::from(*step) + 1), whole);
+    assert_eq!(frames(Decoder::with_runs(), data, usize::from(*step) + 1), whole);
+    assert_eq!(frames(Decoder::with_runs(), data, data.len().max(1)), whole);
 }
 
-fn frames(data: &[u8], step: usize) -> Vec<BytesMut> {
-    let (mut decoder, mut buffer, mut frames) = (Decoder::default(), BytesMut::new(), Vec::new());
+fn frames(mut decoder: Decoder, data: &[u8], step: usize) -> Vec<BytesMut> {
+    let (mut buffer, mut frames) = (BytesMut::new(), Vec::new());
     for piece in data.chunks(step) {
         buffer.extend_from_slice(piece);
         loop {
@@ -43,7 +45,10 @@ fn frames(data: &[u8], step: usize) -> Vec<BytesMut> {
                     let mut bytes = BytesMut::new();
                     frame.encode(&mut bytes);
                     assert_eq!(bytes.len(), frame.wire_bytes());
-                    frames.push(bytes);
+                    match frame {
+                        Frame::Chunk(run) => frames.extend(run.singles().map(|chunk| BytesMut::from(&chunk.wire[..]))),
+                        _ => frames.push(bytes),
+                    }
                 }
                 Ok(None) => break,
                 Err(_) => return frames,

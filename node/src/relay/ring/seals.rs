@@ -102,7 +102,7 @@ impl Ring {
         let entry = self.evicted + self.index_of(start) as u64;
         let told = seals.held.partition_point(|sealed| sealed.end <= entry && !sealed.seal.last) as u64;
         let skip_to = if exact { id } else { 0 };
-        (Cursor { entry, id: start, seals: Some(seals.evicted + told), group: start, skip_to }, start)
+        (Cursor { entry, offset: 0, id: start, seals: Some(seals.evicted + told), group: start, skip_to }, start)
     }
 
     /// A reader whose group was evicted before it got the seal can verify nothing of it, however much it has read.

@@ -177,7 +177,7 @@ impl World {
         let start = Start::Id(self.nodes[child].track.ring().verified().id);
         let feed = Feed::new(now, &mut self.nodes[parent].track, 1, start);
         let pull = Pull::new_signed(self.nodes[child].streams.len() as u64);
-        self.nodes[child].streams.push((parent, feed, pull));
+        self.nodes[child].streams.push(Stream { parent, feed, pull, decoder: Decoder::default() });
     }
 
     /// What arrives of a frame that a parent sends.
@@ -203,7 +203,7 @@ impl World {
     /// left, for node 2.
     fn pump(&mut self, child: usize, stream: usize, now: Instant) -> bool {
         let mut streams = std::mem::take(&mut self.nodes[child].streams);
-        let (parent, feed, pull) = &mut streams[stream];
+        let Stream { parent, feed, pull, .. } = &mut streams[stream];
         let (mut frames, mut moved, mut error) = (Vec::new(), false, None);
         feed.fill(&mut self.nodes[*parent].track, 1, |frame| frames.push(frame));
         let arrived: Vec<_> = frames.into_iter().filter_map(|frame| self.pass(*parent, frame)).collect();
@@ -234,7 +234,7 @@ impl World {
     }
 
     fn leave(&mut self, child: usize, stream: usize, now: Instant, error: PullError) {
-        let parent = self.nodes[child].streams[stream].0;
+        let parent = self.nodes[child].streams[stream].parent;
         detach(&mut self.nodes, child, stream, now);
         if error.is_lie() {
             self.found.push((child, parent));
@@ -262,10 +262,10 @@ impl World {
                 continue;
             }
             // The one nearest to the origin gives up first; those below it are told.
-            let waits = |stream: &(usize, Feed, Pull)| stream.2.waits_for_seal();
+            let waits = |stream: &Stream| stream.pull.waits_for_seal();
             let stuck = |node: usize| Some((node, self.nodes[node].streams.iter().position(waits)?));
             let Some((child, stream)) = (1..self.nodes.len()).find_map(stuck) else { return };
-            let parent = self.nodes[child].streams[stream].0;
+            let parent = self.nodes[child].streams[stream].parent;
             assert!(parent == LIAR && self.lie.is_some(), "{child} waits for a seal from {parent}, which is honest");
             self.leave(child, stream, now, PullError::Late);
         }
@@ -319,7 +319,7 @@ proptest! {
                 }
                 9 => {
                     let child = 3 + number % 2;
-                    let parent = world.nodes[child].streams[0].0;
+                    let parent = world.nodes[child].streams[0].parent;
                     let to = if parent == 1 || world.found.contains(&(child, 1)) { 2 } else { 1 };
                     if world.nodes[child].streams.len() > 1 {
                         detach(&mut world.nodes, child, number / 2 % 2, now);
