@@ -6,8 +6,8 @@
 //! connection shows its certificate), and `SSLKEYLOGFILE` is not honoured. (QUIC's handshake is
 //! libp2p's own, with its own order and that variable.)
 //!
-//! Records are encrypted by `aws-lc-rs`, which knows AVX-512; all else is `ring`'s, since the generator of randomness of
-//! `aws-lc-rs` costs each thread about 35 ms, and the process 100 ms, at its first handshake; a repair cannot wait for that.
+//! The cryptography is `ring`'s: as fast as `aws-lc-rs` here, whose generator of randomness costs
+//! each thread about 35 ms, and the process 100 ms, at its first handshake; a repair cannot wait for that.
 //!
 //! Specification: <https://github.com/libp2p/specs/blob/master/tls/tls.md>.
 
@@ -35,7 +35,10 @@ use rustls::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{CryptoProvider, aws_lc_rs::cipher_suite, ring},
+    crypto::{
+        CryptoProvider,
+        ring::{self, cipher_suite},
+    },
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::{
         NoServerSessionStorage,
