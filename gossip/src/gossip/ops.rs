@@ -89,10 +89,16 @@ impl Gossip {
             return news;
         }
         let author = op.id().author;
+        let within_rate = |gossip: &mut Self| gossip.rates.take(now, &author, gossip.config.author_rate);
+        // Its own link says who it is: what it sends beyond its share need not even be verified, which is what a flood costs.
+        let from_author = from == Some(author);
+        if from_author && !within_rate(self) {
+            return Applied::Rejected(Reason::RateLimited);
+        }
         if !signed.is_signed_by(&author, &self.config.mesh, &*self.keys) {
             return Applied::Rejected(Reason::BadSignature);
         }
-        if from.is_some() && !self.rates.take(now, &author, self.config.author_rate) {
+        if from.is_some() && !from_author && !within_rate(self) {
             return Applied::Rejected(Reason::RateLimited);
         }
         if self.lacks_room_for(op) {

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use banyan_gossip::{
-    Applied, Config, Event, Input, Message, Output, RowBody,
+    Applied, Config, Event, Input, Message, Output, Reason, RowBody,
     op::{INCARNATION_MAX, SignedOp},
     table::Status,
 };
 
-use crate::kit::{config, death, link, machine, machine_with, outputs, peer, row, run, sent_to, suspicion};
+use crate::kit::{config, death, forged_row, link, machine, machine_with, outputs, peer, row, run, sent_to, suspicion};
 
 #[test]
 fn every_death_that_is_accepted_can_be_refuted_c8() {
@@ -245,6 +245,22 @@ fn one_author_cannot_flood_the_mesh_and_the_others_still_get_through_e3() {
     assert!((1..=burst).all(|version| apply(50, version) == Applied::Applied));
     assert!(matches!(apply(50, burst + 1), Applied::Rejected(_)));
     assert_eq!(apply(51, 1), Applied::Applied);
+}
+
+/// To verify is what a flood costs. Only the author's own link tells for sure whose flood it is.
+#[test]
+fn beyond_its_rate_nothing_that_an_author_sends_itself_is_verified_e3() {
+    let now = Instant::now();
+    let mut a = machine(1, now);
+    let (_, burst) = config().author_rate;
+    assert!(
+        (1..=burst).all(|version| a.apply(now, Some(peer(50)), row(50, 1, u64::from(version))) == Applied::Applied)
+    );
+    let next = u64::from(burst) + 1;
+    let (genuine, forged) = (row(50, 1, next), forged_row(50, 1, next));
+    assert_eq!(a.apply(now, Some(peer(50)), forged.clone()), Applied::Rejected(Reason::RateLimited));
+    assert_eq!(a.apply(now, Some(peer(2)), forged), Applied::Rejected(Reason::BadSignature));
+    assert_eq!(a.apply(now, Some(peer(2)), genuine), Applied::Rejected(Reason::RateLimited));
 }
 
 #[test]

@@ -53,7 +53,16 @@ pub(crate) fn row_with(
     version: u64,
     tracks: BTreeMap<TrackName, TrackEntry>,
 ) -> SignedOp {
-    signed(&Op::Row(Row {
+    signed(&row_op(index, incarnation, version, tracks))
+}
+
+/// A row that its author has not signed.
+pub(crate) fn forged_row(index: u16, incarnation: u64, version: u64) -> SignedOp {
+    SignedOp::new(row_op(index, incarnation, version, BTreeMap::new()), [0; 64])
+}
+
+fn row_op(index: u16, incarnation: u64, version: u64, tracks: BTreeMap<TrackName, TrackEntry>) -> Op {
+    Op::Row(Row {
         peer: peer(index),
         incarnation,
         version,
@@ -66,7 +75,7 @@ pub(crate) fn row_with(
         relay: RelayPolicy::default(),
         tracks,
         library: None,
-    }))
+    })
 }
 
 pub(crate) fn claim(author: u16, version: u64, suspect: u16, suspect_incarnation: u64) -> Claim {
