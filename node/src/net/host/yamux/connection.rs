@@ -345,19 +345,22 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Connection<C> {
 
     /// Sends the frames that wait, as far as the socket takes them.
     pub(super) fn poll_out(&mut self) -> Poll<io::Result<()>> {
-        if !self.session.out.is_empty() {
-            if self.poll_drained()?.is_pending() {
-                // A writer's wake need not lead back to this: it may want nothing any more.
-                self.writable.is_owed.store(true, Ordering::Relaxed);
-                return Poll::Pending;
-            }
+        let owed = !self.session.out.is_empty();
+        if owed {
+            // Until all has left: the wake of a writer need not lead back to this, since it may want nothing any more.
+            self.writable.is_owed.store(true, Ordering::Relaxed);
+            ready!(self.poll_drained())?;
             let mut out = std::mem::take(&mut self.session.out);
             let result = self.write(&[IoSlice::new(&out)], out.len());
             out.clear();
             self.session.out = out;
             ready!(result)?;
         }
-        self.poll_drained()
+        ready!(self.poll_drained())?;
+        if owed {
+            self.writable.is_owed.store(false, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// What the socket does not take at once is kept.

@@ -4,7 +4,7 @@
 //! when half of one was consumed within two round trips.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     io::IoSlice,
     task::Waker,
     time::{Duration, Instant},
@@ -110,7 +110,7 @@ impl Flow {
 #[derive(Debug)]
 pub(super) struct Session {
     next_id: StreamId,
-    streams: HashMap<StreamId, Flow>,
+    streams: BTreeMap<StreamId, Flow>,
     /// Opened by the remote, and not accepted yet.
     backlog: VecDeque<StreamId>,
     /// Frames without data, or with little, that are to be sent, in order.
@@ -129,7 +129,7 @@ impl Session {
     pub(super) fn new(dialled: bool) -> Self {
         Self {
             next_id: if dialled { 1 } else { 2 },
-            streams: HashMap::new(),
+            streams: BTreeMap::new(),
             backlog: VecDeque::new(),
             out: Vec::new(),
             spare: WINDOWS_BYTES - STREAMS_MAX * WINDOW_BYTES as usize,
