@@ -183,10 +183,9 @@ impl<S: AsyncWrite + Unpin> Sending<S> {
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, WriteError>> {
         if !self.parts.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            slices.iter_mut().zip(&self.parts).for_each(|(slice, part)| *slice = IoSlice::new(part));
-            let slices = &slices[..self.parts.len().min(SLICES)];
-            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices)).map_err(WriteError::Io)?;
+            let slices: Vec<_> = self.parts.iter().take(SLICES).map(|part| IoSlice::new(part)).collect();
+            let written =
+                ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices)).map_err(WriteError::Io)?;
             if written == 0 {
                 return Poll::Ready(Err(WriteError::Closed));
             }

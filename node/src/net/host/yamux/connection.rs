@@ -326,21 +326,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Connection<C> {
 
     /// Sends the frames that wait, and then the first `length` bytes of these parts as data of the stream. All
     /// that was written before must have been [taken](Self::poll_drained).
-    pub(super) fn poll_data(&mut self, id: StreamId, parts: &[IoSlice<'_>], length: usize) -> Poll<io::Result<()>> {
-        let header = self.session.data_header(id, u32::try_from(length).expect("frames are small"));
-        let mut out = std::mem::take(&mut self.session.out);
-        out.extend_from_slice(&header.encode());
-        let (mut slices, mut left) = (Vec::with_capacity(1 + parts.len()), length);
-        slices.push(IoSlice::new(&out));
-        for part in parts {
-            let taken = part.len().min(left);
-            left -= taken;
-            slices.push(IoSlice::new(&part[..taken]));
-        }
-        let result = self.write(&slices, out.len() + length);
-        out.clear();
-        self.session.out = out;
-        result
+    pub(super) fn send_data(&mut self, id: StreamId, parts: &[IoSlice<'_>], length: usize) -> io::Result<()> {
+        self.session.begin_data(id, length);
+        self.write(parts, length)
     }
 
     /// Sends the frames that wait, as far as the socket takes them.
@@ -350,11 +338,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Connection<C> {
             // Until all has left: the wake of a writer need not lead back to this, since it may want nothing any more.
             self.writable.is_owed.store(true, Ordering::Relaxed);
             ready!(self.poll_drained())?;
-            let mut out = std::mem::take(&mut self.session.out);
-            let result = self.write(&[IoSlice::new(&out)], out.len());
-            out.clear();
-            self.session.out = out;
-            ready!(result)?;
+            self.write(&[], 0)?;
         }
         ready!(self.poll_drained())?;
         if owed {
@@ -363,27 +347,37 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Connection<C> {
         Poll::Ready(Ok(()))
     }
 
-    /// What the socket does not take at once is kept.
-    fn write(&mut self, slices: &[IoSlice<'_>], total: usize) -> Poll<io::Result<()>> {
-        let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())) };
-        let mut cx = Context::from_waker(&self.on_writable);
-        let mut written = match Pin::new(io).poll_write_vectored(&mut cx, slices) {
+    /// Writes the frames that wait and the first `length` bytes of these parts; what the socket does not take at once is kept.
+    fn write(&mut self, parts: &[IoSlice<'_>], length: usize) -> io::Result<()> {
+        let Some(io) = &mut self.io else { return Err(io::ErrorKind::ConnectionAborted.into()) };
+        let out = &mut self.session.out;
+        let (mut slices, mut left) = (Vec::with_capacity(1 + parts.len()), length);
+        slices.push(IoSlice::new(out));
+        for part in parts {
+            let taken = part.len().min(left);
+            left -= taken;
+            slices.push(IoSlice::new(&part[..taken]));
+        }
+        let total = out.len() + length;
+        let mut written = match Pin::new(io).poll_write_vectored(&mut Context::from_waker(&self.on_writable), &slices) {
             Poll::Ready(result) => result?,
             Poll::Pending => 0,
         };
-        self.flushed = false;
-        if written < total {
+        let whole = written == total;
+        if !whole {
             for slice in slices {
                 let skipped = written.min(slice.len());
                 written -= skipped;
                 self.rest.extend_from_slice(&slice[skipped..]);
             }
-            // As far as it goes now: unless it waits, nothing wakes anybody for it.
-            if let Poll::Ready(result) = self.poll_drained() {
-                result?;
-            }
         }
-        Poll::Ready(Ok(()))
+        out.clear();
+        self.flushed = false;
+        // As far as it goes now: unless it waits, nothing wakes anybody for the rest.
+        if !whole && let Poll::Ready(result) = self.poll_drained() {
+            return result;
+        }
+        Ok(())
     }
 
     /// Sends what waits without waiting for it: the connection's task goes on with it if need be.

@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
-use super::header::{ACK, BadHeader, FIN, Header, Kind, RST, SYN};
+use super::header::{ACK, BadHeader, FIN, HEADER_BYTES, Header, Kind, RST, SYN};
 
 /// Most streams of a connection: the data streams of both directions, and some of libp2p's own.
 pub(super) const STREAMS_MAX: usize = 192;
@@ -102,7 +102,24 @@ impl Flow {
     }
 
     fn wake(&mut self) {
-        self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
+        wake(&mut self.reader);
+        wake(&mut self.writer);
+    }
+
+    /// Takes what has come and was not read, as much as there is room for.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let count = self.received.len().min(buffer.len());
+        self.received.copy_to_slice(&mut buffer[..count]);
+        if self.received.is_empty() {
+            self.received = BytesMut::new();
+        }
+        count
+    }
+}
+
+fn wake(waiting: &mut Option<Waker>) {
+    if let Some(waker) = waiting.take() {
+        waker.wake();
     }
 }
 
@@ -169,7 +186,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Violation`].
-    pub(super) fn on_header(&mut self, now: Instant, bytes: &[u8; 12]) -> Result<Option<Body>, Violation> {
+    pub(super) fn on_header(&mut self, now: Instant, bytes: &[u8; HEADER_BYTES]) -> Result<Option<Body>, Violation> {
         let header = Header::decode(bytes).map_err(|BadHeader| Violation::Header)?;
         let body = match header.kind {
             Kind::Data | Kind::WindowUpdate => self.on_stream_header(now, header)?,
@@ -208,7 +225,7 @@ impl Session {
         }
         if header.kind == Kind::WindowUpdate {
             flow.credit = flow.credit.checked_add(header.length).ok_or(Violation::Window)?;
-            flow.writer.take().into_iter().for_each(Waker::wake);
+            wake(&mut flow.writer);
         } else {
             flow.granted = flow.granted.checked_sub(header.length).ok_or(Violation::Window)?;
         }
@@ -240,7 +257,7 @@ impl Session {
     pub(super) fn on_body_end(&mut self, body: &Body) {
         if let Some(flow) = self.streams.get_mut(&body.stream).filter(|_| body.fin) {
             flow.read_closed = true;
-            flow.reader.take().into_iter().for_each(Waker::wake);
+            wake(&mut flow.reader);
         }
     }
 
@@ -253,7 +270,7 @@ impl Session {
     pub(super) fn keep(&mut self, id: StreamId, received: BytesMut) {
         if let Some(flow) = self.streams.get_mut(&id) {
             if !received.is_empty() {
-                flow.reader.take().into_iter().for_each(Waker::wake);
+                wake(&mut flow.reader);
             }
             flow.received = received;
         }
@@ -282,17 +299,18 @@ impl Session {
         self.send(Header { kind: Kind::WindowUpdate, flags, stream: id, length });
     }
 
-    /// The header for so many bytes of data, which are then to be sent.
-    pub(super) fn data_header(&mut self, id: StreamId, length: u32) -> Header {
+    /// Sends the header for so many bytes of data, which must follow.
+    pub(super) fn begin_data(&mut self, id: StreamId, length: usize) {
+        let length = u32::try_from(length).expect("frames are small");
         let flow = self.flow(id);
         flow.credit -= length;
-        Header { kind: Kind::Data, flags: std::mem::take(&mut flow.flags), stream: id, length }
+        let flags = std::mem::take(&mut flow.flags);
+        self.send(Header { kind: Kind::Data, flags, stream: id, length });
     }
 
     /// Sends the first `length` bytes of these parts together with the frames that wait.
     pub(super) fn gather(&mut self, id: StreamId, parts: &[IoSlice<'_>], length: usize) {
-        let header = self.data_header(id, u32::try_from(length).expect("frames are small"));
-        self.send(header);
+        self.begin_data(id, length);
         let end = self.out.len() + length;
         parts.iter().for_each(|part| self.out.extend_from_slice(part));
         self.out.truncate(end);

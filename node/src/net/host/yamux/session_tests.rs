@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{super::header::HEADER_BYTES, *};
+use super::*;
 
 fn header(kind: Kind, flags: u16, stream: u32, length: u32) -> [u8; HEADER_BYTES] {
     Header { kind, flags, stream, length }.encode()
@@ -27,7 +27,8 @@ fn a_stream_is_acknowledged_once_and_credit_follows_what_was_read() {
     session.on_read(later, 1, WINDOW_BYTES as usize - 1_000);
     let update = Header { kind: Kind::WindowUpdate, flags: ACK, stream: 1, length: WINDOW_BYTES };
     assert_eq!(sent(&mut session), [update]);
-    assert_eq!(session.data_header(1, 5).flags, 0, "it was acknowledged");
+    session.begin_data(1, 5);
+    assert_eq!(sent(&mut session)[0].flags, 0, "it was acknowledged");
 }
 
 #[test]
@@ -78,7 +79,8 @@ fn a_stream_ends_as_it_was_left() {
     {
         let mut session = Session::new(true);
         let id = session.open(now).expect("there is room");
-        session.data_header(id, 1);
+        session.begin_data(id, 1);
+        assert_eq!(sent(&mut session).len(), 1);
         if here {
             session.close_writing(id);
             assert_eq!(sent(&mut session).len(), 1);

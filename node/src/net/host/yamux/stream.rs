@@ -9,7 +9,6 @@ use std::{
     time::Instant,
 };
 
-use bytes::{Buf, BytesMut};
 use futures::io::{AsyncRead, AsyncWrite};
 
 use super::{
@@ -68,31 +67,20 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Substream<C> {
         }
         let mut connection = this.shared.lock();
         let flow = connection.session.flow(this.id);
-        if flow.received.is_empty() && !flow.read_closed {
-            let count = connection.take_in(Some(Direct { stream: this.id, buffer: &mut *buffer }));
-            if count > 0 {
-                connection.session.on_read(Instant::now(), this.id, count);
-                connection.send_out();
-                return Poll::Ready(Ok(count));
-            }
-        }
+        let count = if flow.received.is_empty() && !flow.read_closed {
+            connection.take_in(Some(Direct { stream: this.id, buffer }))
+        } else {
+            flow.read(buffer)
+        };
         let flow = connection.session.flow(this.id);
-        let count = flow.received.len().min(buffer.len());
-        if count > 0 {
-            flow.received.copy_to_slice(&mut buffer[..count]);
-            if flow.received.is_empty() {
-                flow.received = BytesMut::new();
-            }
+        let result = if count > 0 {
             connection.session.on_read(Instant::now(), this.id, count);
-        }
-        let flow = connection.session.flow(this.id);
-        let result = match (count, flow.read_closed) {
-            (1.., _) => Poll::Ready(Ok(count)),
-            (0, true) => Poll::Ready(Ok(0)),
-            (0, false) => {
-                flow.reader = Some(cx.waker().clone());
-                connection.failed().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
-            }
+            Poll::Ready(Ok(count))
+        } else if flow.read_closed {
+            Poll::Ready(Ok(0))
+        } else {
+            flow.reader = Some(cx.waker().clone());
+            connection.failed().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
         };
         connection.send_out();
         result
@@ -132,7 +120,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Substream<C> {
         let whole_and_small = length == total && total < SMALL_BYTES;
         if !whole_and_small || connection.session.out.len() >= GATHERED_BYTES {
             ready!(self.poll_socket(cx, || connection.poll_drained()))?;
-            ready!(connection.poll_data(self.id, parts, length))?;
+            connection.send_data(self.id, parts, length)?;
         } else {
             connection.session.gather(self.id, parts, length);
         }

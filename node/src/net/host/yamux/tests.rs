@@ -64,6 +64,16 @@ async fn receive(mut stream: impl AsyncRead + Unpin) {
     assert_eq!(at, BYTES);
 }
 
+/// Tells once all streams have come and the tasks of all are over.
+fn tell_if_done(cx: &mut Context<'_>, work: &mut JoinSet<()>, all_came: bool, done: &mpsc::Sender<()>) {
+    while let Poll::Ready(Some(result)) = work.poll_join_next(cx) {
+        result.expect("stream task");
+    }
+    if all_came && work.is_empty() {
+        let _ = done.try_send(());
+    }
+}
+
 /// Opens `count` streams that send, and reads all that arrive. The senders fill their streams
 /// before the connection is driven, so that it is full when the other end's first ping is read.
 /// Tells when all of its streams were sent and all expected ones received, and drives on.
@@ -81,12 +91,7 @@ async fn drive(mut muxer: Test, count: usize, done: mpsc::Sender<()>) {
             work.spawn(receive(stream));
         }
         let _ = muxer.poll_unpin(cx);
-        while let Poll::Ready(Some(result)) = work.poll_join_next(cx) {
-            result.expect("stream task");
-        }
-        if accepted == count && work.is_empty() {
-            let _ = done.try_send(());
-        }
+        tell_if_done(cx, &mut work, accepted == count, &done);
         Poll::<()>::Pending
     })
     .await;
@@ -107,12 +112,7 @@ async fn drive_other(io: DuplexStream, mode: yamux::Mode, count: usize, done: mp
             accepted += 1;
             work.spawn(receive(stream));
         }
-        while let Poll::Ready(Some(result)) = work.poll_join_next(cx) {
-            result.expect("stream task");
-        }
-        if accepted == count && work.is_empty() {
-            let _ = done.try_send(());
-        }
+        tell_if_done(cx, &mut work, accepted == count, &done);
         Poll::<()>::Pending
     })
     .await;
