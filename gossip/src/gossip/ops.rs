@@ -51,11 +51,12 @@ impl Gossip {
         applied
     }
 
-    /// Whoever sent what is not signed is at fault, and the author of what is too much.
+    /// Whoever sent what is not signed is at fault, and the author who sent too much. What others send in its
+    /// name beyond its rate was not verified, and says nothing of anybody.
     fn note_offence(&mut self, now: Instant, from: PeerId, author: PeerId, reason: Reason) {
         let (peer, offence) = match reason {
             Reason::BadSignature => (from, Offence::ForgedOp),
-            Reason::RateLimited => (author, Offence::OpFlood),
+            Reason::RateLimited if from == author => (author, Offence::OpFlood),
             _ => return,
         };
         if self.offences.note(now, peer, offence) {
@@ -88,18 +89,17 @@ impl Gossip {
             self.contradict(from, contradiction);
             return news;
         }
-        let author = op.id().author;
-        let within_rate = |gossip: &mut Self| gossip.rates.take(now, &author, gossip.config.author_rate);
-        // Its own link says who it is: what it sends beyond its share need not even be verified, which is what a flood costs.
-        let from_author = from == Some(author);
-        if from_author && !within_rate(self) {
+        let (author, rate) = (op.id().author, self.config.author_rate);
+        // To verify is what a flood costs, and would be for nothing.
+        if from.is_some() && !self.rates.allow(now, &author, rate) {
             return Applied::Rejected(Reason::RateLimited);
         }
         if !signed.is_signed_by(&author, &self.config.mesh, &*self.keys) {
             return Applied::Rejected(Reason::BadSignature);
         }
-        if from.is_some() && !from_author && !within_rate(self) {
-            return Applied::Rejected(Reason::RateLimited);
+        // What is forged takes nothing from whom it names.
+        if from.is_some() {
+            self.rates.take(now, &author, rate);
         }
         if self.lacks_room_for(op) {
             return Applied::Rejected(Reason::Full);

@@ -35,9 +35,20 @@ impl Rates {
         self.places.get(mix_peer(self.salt, author) as usize % PLACES).is_some_and(Option::is_some)
     }
 
-    /// Takes a token of an author, who gets `rate` a second and has `burst` at most. Returns
-    /// whether there was one.
-    pub(super) fn take(&mut self, now: Instant, author: &PeerId, (rate, burst): (u32, u32)) -> bool {
+    /// Whether an author, who gets `rate` tokens a second and has `burst` at most, has one left.
+    pub(super) fn allow(&mut self, now: Instant, author: &PeerId, rate: (u32, u32)) -> bool {
+        self.bucket(now, author, rate).tokens > 0
+    }
+
+    /// Takes a token of an author. Returns whether there was one.
+    pub(super) fn take(&mut self, now: Instant, author: &PeerId, rate: (u32, u32)) -> bool {
+        let bucket = self.bucket(now, author, rate);
+        let allowed = bucket.tokens > 0;
+        bucket.tokens = bucket.tokens.saturating_sub(1);
+        allowed
+    }
+
+    fn bucket(&mut self, now: Instant, author: &PeerId, (rate, burst): (u32, u32)) -> &mut Bucket {
         let hash = mix_peer(self.salt, author);
         let author = (hash >> 32) as u32;
         self.places.resize(PLACES, None);
@@ -52,9 +63,7 @@ impl Rates {
         if grown > 0 {
             *bucket = Bucket { tokens: bucket.tokens.saturating_add(grown).min(burst), filled: now, ..full };
         }
-        let allowed = bucket.tokens > 0;
-        bucket.tokens = bucket.tokens.saturating_sub(1);
-        allowed
+        bucket
     }
 }
 

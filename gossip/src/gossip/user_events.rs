@@ -88,12 +88,13 @@ impl Gossip {
         if event.id.author == self.me || self.user_events.seen.contains(mark) {
             return Applied::AlreadySeen;
         }
+        if !self.user_events.rates.allow(now, &event.id.author, AUTHOR_RATE) {
+            return Applied::Rejected(Reason::RateLimited);
+        }
         if !signed.is_signed_by(&event.id.author, &self.config.mesh, &*self.keys) {
             return Applied::Rejected(Reason::BadSignature);
         }
-        if !self.user_events.rates.take(now, &event.id.author, AUTHOR_RATE) {
-            return Applied::Rejected(Reason::RateLimited);
-        }
+        self.user_events.rates.take(now, &event.id.author, AUTHOR_RATE);
         self.user_events.seen.insert(mark);
         self.take_news(now, event, signed.clone());
         Applied::Applied

@@ -1,14 +1,19 @@
 //! Faults that hostile, slow, overfull or long parted peers could cause, each as a small scenario.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use banyan_gossip::{
-    Applied, Config, Event, Input, Message, Output, Reason, RowBody,
-    op::{INCARNATION_MAX, SignedOp},
+    Applied, Config, Event, Input, Message, Offence, Output, Reason, RowBody,
+    op::{INCARNATION_MAX, Op, OpId, SignedOp, UserEvent},
     table::Status,
 };
 
-use crate::kit::{config, death, forged_row, link, machine, machine_with, outputs, peer, row, run, sent_to, suspicion};
+use crate::kit::{
+    config, death, forged, link, machine, machine_with, outputs, peer, row, row_op, run, sent_to, signed, suspicion,
+};
 
 #[test]
 fn every_death_that_is_accepted_can_be_refuted_c8() {
@@ -247,20 +252,44 @@ fn one_author_cannot_flood_the_mesh_and_the_others_still_get_through_e3() {
     assert_eq!(apply(51, 1), Applied::Applied);
 }
 
-/// To verify is what a flood costs. Only the author's own link tells for sure whose flood it is.
+/// To verify is what a flood costs.
 #[test]
-fn beyond_its_rate_nothing_that_an_author_sends_itself_is_verified_e3() {
+fn beyond_its_rate_nothing_of_an_author_is_verified_e3() {
     let now = Instant::now();
-    let mut a = machine(1, now);
-    let (_, burst) = config().author_rate;
-    assert!(
-        (1..=burst).all(|version| a.apply(now, Some(peer(50)), row(50, 1, u64::from(version))) == Applied::Applied)
-    );
-    let next = u64::from(burst) + 1;
-    let (genuine, forged) = (row(50, 1, next), forged_row(50, 1, next));
-    assert_eq!(a.apply(now, Some(peer(50)), forged.clone()), Applied::Rejected(Reason::RateLimited));
-    assert_eq!(a.apply(now, Some(peer(2)), forged), Applied::Rejected(Reason::BadSignature));
-    assert_eq!(a.apply(now, Some(peer(2)), genuine), Applied::Rejected(Reason::RateLimited));
+    let event = |version| {
+        let id = OpId { author: peer(50), incarnation: 1, version };
+        Op::UserEvent(UserEvent { id, name: "again".to_owned(), payload: String::new() })
+    };
+    let row = |version| row_op(50, 1, version, BTreeMap::new());
+    let kinds: [&dyn Fn(u64) -> Op; 2] = [&row, &event];
+    for op in kinds {
+        let mut a = machine(1, now);
+        let mut apply = |from, op| a.apply(now, Some(peer(from)), op);
+        assert_eq!(apply(2, forged(&op(1))), Applied::Rejected(Reason::BadSignature));
+        let taken =
+            (1..1_000).take_while(|version| apply(50, signed(&op(*version))) == Applied::Applied).count() as u64;
+        assert!((64..=200).contains(&taken), "what is forged takes nothing from whom it names: {taken}");
+        for from in [2, 50] {
+            assert_eq!(apply(from, signed(&op(taken + 1))), Applied::Rejected(Reason::RateLimited));
+            assert_eq!(apply(from, forged(&op(taken + 2))), Applied::Rejected(Reason::RateLimited));
+        }
+    }
+}
+
+/// Else whoever can reach a node could have anybody accused.
+#[test]
+fn only_the_authors_own_link_accuses_it_of_a_flood_e3() {
+    let now = Instant::now();
+    for (from, accused) in [(2, 0), (50, 1)] {
+        let mut a = machine(1, now);
+        for version in 1..=601 {
+            let message = Message::Ops(vec![row(50, 1, version)]);
+            a.handle_input(now, Input::Message { from: peer(from), message });
+        }
+        let misbehaved = Event::Misbehaved { peer: peer(50), offence: Offence::OpFlood };
+        let told = std::iter::from_fn(|| a.poll_output());
+        assert_eq!(told.filter(|output| *output == Output::Event(misbehaved.clone())).count(), accused);
+    }
 }
 
 #[test]

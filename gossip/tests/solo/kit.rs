@@ -56,12 +56,12 @@ pub(crate) fn row_with(
     signed(&row_op(index, incarnation, version, tracks))
 }
 
-/// A row that its author has not signed.
-pub(crate) fn forged_row(index: u16, incarnation: u64, version: u64) -> SignedOp {
-    SignedOp::new(row_op(index, incarnation, version, BTreeMap::new()), [0; 64])
+/// What its author has not signed.
+pub(crate) fn forged(op: &Op) -> SignedOp {
+    SignedOp::new(op.clone(), [0; 64])
 }
 
-fn row_op(index: u16, incarnation: u64, version: u64, tracks: BTreeMap<TrackName, TrackEntry>) -> Op {
+pub(crate) fn row_op(index: u16, incarnation: u64, version: u64, tracks: BTreeMap<TrackName, TrackEntry>) -> Op {
     Op::Row(Row {
         peer: peer(index),
         incarnation,
