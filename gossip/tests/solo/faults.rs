@@ -288,7 +288,7 @@ fn only_the_authors_own_link_accuses_it_of_a_flood_e3() {
         }
         let misbehaved = Event::Misbehaved { peer: peer(50), offence: Offence::OpFlood };
         let told = std::iter::from_fn(|| a.poll_output());
-        assert_eq!(told.filter(|output| *output == Output::Event(misbehaved.clone())).count(), accused);
+        assert_eq!(told.filter(|output| *output == Output::Event(misbehaved)).count(), accused);
     }
 }
 

@@ -6,6 +6,7 @@
 use std::{
     future::poll_fn,
     io,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,6 +19,7 @@ use bytes::BytesMut;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::{
     sync::oneshot,
+    task::yield_now,
     time::{sleep_until, timeout},
 };
 
@@ -162,10 +164,14 @@ pub(crate) async fn feed(
     let feeder = Arc::new(Feeder::new(feed, to_child, sent, pace));
     let _offered = line.offer_to(feeder.clone());
     let writing = write_frames(&line, &feeder);
-    let reading = read_acks(&line, reader.name, from_child, &activity);
+    let mut reading = pin!(read_acks(&line, reader.name, from_child, &activity));
     let error = tokio::select! {
-        Err(error) = writing => error,
-        Err(error) = reading => error,
+        Err(error) = &mut reading => error,
+        // Whoever leaves drops the stream behind it: that may be met before what was said last is read.
+        Err(error) = writing => match timeout(LEAVE_TIMEOUT, reading).await {
+            Ok(Err(DataError::Left)) => DataError::Left,
+            _ => error,
+        },
         else => DataError::Closed,
     };
     reader.hold = !matches!(error, DataError::Left);
@@ -209,6 +215,8 @@ impl Drop for Reader {
 
 async fn write_frames(line: &Line, feeder: &Feeder<impl AsyncWrite + Unpin>) -> Result<(), DataError> {
     loop {
+        // Under load more is there when the others have had their turn, and one write takes all of it.
+        yield_now().await;
         let times = feeder.bell.times();
         match feeder.fill(line) {
             Fill::Some => while !unless_stalled(poll_fn(|cx| feeder.poll_send(cx))).await? {},

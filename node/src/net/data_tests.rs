@@ -1,3 +1,8 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use banyan_gossip::{Ed25519Keys, MeshName, TrackName};
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
@@ -74,6 +79,52 @@ async fn a_child_that_is_gone_keeps_its_claim_and_one_that_leaves_does_not() {
     let (error, acked, waited) = fed(|leave, _| leave.send(None).expect("the task runs")).await;
     assert!(matches!(error, DataError::Left), "{error}");
     assert_eq!((acked, waited), (4, false));
+}
+
+/// A stream that its remote has dropped after it had said something. That is met before what was said is read.
+struct Dropped {
+    said: futures::io::Cursor<Vec<u8>>,
+    met: bool,
+}
+
+impl AsyncRead for Dropped {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if !self.met {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.said).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Dropped {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        self.met = true;
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// On a fast track the parent is always writing, and finds the stream gone before it reads the farewell. If it kept the
+/// claim then, everybody would wait for it.
+#[tokio::test]
+async fn the_farewell_of_a_child_counts_even_if_its_stream_is_gone_by_then() {
+    let line = Arc::new(Line::new(EPOCH, Track::new_origin(TrackConfig::default(), Mode::Reliable)));
+    let child = Child::new(Arc::clone(&line), OpeningFrom::Oldest);
+    line.lock().publish(Instant::now(), b"object");
+    let mut said = BytesMut::new();
+    Frame::Leave.encode(&mut said);
+    let stream = Dropped { said: futures::io::Cursor::new(said.to_vec()), met: false };
+    let error = feed(child, stream, Arc::default(), Arc::default(), SharedPace::new(Instant::now())).await;
+    assert!(matches!(error, DataError::Left), "{error}");
+    assert_eq!(line.lock().stable(), 1, "nobody is waited for");
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ pub(super) enum Fill {
 }
 
 /// A child to which something was sent within this time is left to its task, which sends more at once.
-const QUIET: Duration = Duration::from_micros(250);
+const QUIET: Duration = Duration::from_millis(1);
 /// Most bytes that are sent by others than the task.
 const OFFER_BYTES: usize = 64 * 1024;
 

@@ -16,8 +16,8 @@ use crate::relay::{
     track::{Assembler, Read, ReaderId},
 };
 
-/// Objects of a reliable track that are taken from the ring in one go, by number and bytes. A live track's
-/// objects are taken one by one, since a subscriber that falls behind is to skip them.
+/// When no more of a reliable track is taken from the ring in one go, by number and bytes; a run is taken whole. A live
+/// track's objects are taken one by one, since a subscriber that falls behind is to skip them.
 const AHEAD_OBJECTS: usize = 64;
 const AHEAD_BYTES: usize = 64 * 1024;
 /// What was consumed of them is acknowledged when all are, or after this time.
@@ -163,13 +163,14 @@ impl Subscriber {
                 match track.read(*reader) {
                     Read::Frame(Frame::Chunk(chunk)) => {
                         bytes += chunk.wire.len();
-                        let Some((id, payload)) = self.assembler.take(&chunk) else { continue };
-                        self.ahead.push_back(Item::Object { id, payload });
+                        let objects = self.assembler.take(&chunk);
+                        self.ahead.extend(objects.map(|(id, payload)| Item::Object { id, payload }));
                     }
                     Read::Frame(Frame::Gap { from, to }) => self.ahead.push_back(Item::Gap { from, to }),
                     other => return other,
                 }
-                if self.ahead.len() >= most || bytes >= AHEAD_BYTES {
+                // An object may have more chunks than that.
+                if self.ahead.len() >= most || bytes >= AHEAD_BYTES && !self.ahead.is_empty() {
                     return Read::Wait;
                 }
             }

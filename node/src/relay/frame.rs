@@ -118,6 +118,17 @@ impl Chunk {
         if self.last { self.count } else { 0 }
     }
 
+    /// The ids and payloads of its objects, if it is of whole ones.
+    pub fn payloads(&self) -> impl Iterator<Item = (u64, Bytes)> + '_ {
+        let mut offset = 0;
+        (0..self.count).map(move |index| {
+            let end = self.frame_end(offset);
+            let payload = self.wire.slice(offset + HEADER_BYTES..end);
+            offset = end;
+            (self.id + u64::from(index), payload)
+        })
+    }
+
     /// Its objects one by one.
     pub fn singles(&self) -> impl Iterator<Item = Self> + '_ {
         let mut offset = 0;

@@ -11,9 +11,9 @@ use super::{
 };
 
 /// Acknowledgements wait this long for more, unless much has piled up.
-const COALESCE: Duration = Duration::from_millis(5);
+const COALESCE: Duration = Duration::from_millis(10);
 /// What counts as much.
-const COALESCE_BYTES: usize = 512 * 1024;
+const COALESCE_BYTES: usize = 1024 * 1024;
 /// On a slow track they wait this long: one for each object would cost as much as the objects (at 200 objects/s
 /// 30 % of the processor time).
 const COALESCE_SLOW: Duration = Duration::from_millis(50);
@@ -291,7 +291,7 @@ mod tests {
             push(now, &mut track, id, 64 * 1024);
             sent += u32::from(matches!(acks.poll(now, &track), AckStep::Send(_)));
         }
-        assert!(sent - before >= 100, "{}", sent - before);
+        assert!((sent - before) as usize >= 1000 * 64 * 1024 / COALESCE_BYTES, "{}", sent - before);
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Node {
     fn consume(&mut self, now: Instant) -> bool {
         match self.track.read(self.local) {
             Read::Frame(Frame::Chunk(chunk)) => {
-                if let Some((id, payload)) = self.assembler.take(&chunk) {
+                for (id, payload) in self.assembler.take(&chunk) {
                     self.got.push((id, payload));
                     self.track.ack(now, self.local, id + 1);
                 }

@@ -384,15 +384,22 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// Takes the next frame of a local reader, which gets no runs. Returns a completed object.
-    pub fn take(&mut self, chunk: &Chunk) -> Option<(u64, Bytes)> {
+    /// Takes the next frame of a local reader. Returns the objects that are complete with it.
+    pub fn take<'a>(&mut self, chunk: &'a Chunk) -> impl Iterator<Item = (u64, Bytes)> + use<'a> {
+        let is_whole = chunk.first && chunk.last;
+        let (whole, last) = if is_whole {
+            (Some(chunk.payloads()), None)
+        } else {
+            (None, self.put(chunk).map(|object| (chunk.id, object)))
+        };
+        whole.into_iter().flatten().chain(last)
+    }
+
+    fn put(&mut self, chunk: &Chunk) -> Option<Bytes> {
         if chunk.first {
             self.parts.clear();
-            if chunk.last {
-                return Some((chunk.id, chunk.payload()));
-            }
         }
         self.parts.extend_from_slice(&chunk.wire[frame::HEADER_BYTES..]);
-        chunk.last.then(|| (chunk.id, self.parts.split().freeze()))
+        chunk.last.then(|| self.parts.split().freeze())
     }
 }

@@ -60,7 +60,7 @@ impl World {
             let read = line.lock().read(reader);
             match read {
                 Read::Frame(Frame::Chunk(chunk)) => {
-                    if let Some((id, bytes)) = assembler.take(&chunk) {
+                    for (id, bytes) in assembler.take(&chunk) {
                         line.lock().ack(now, reader, id + 1);
                         self.on_object(host, track, line.epoch, id, &bytes);
                     }

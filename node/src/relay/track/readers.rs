@@ -139,8 +139,8 @@ impl Track {
         self.follow_acks();
     }
 
-    /// The next thing for a reader: to a child whole runs, to a subscriber one object after the other, of which a live one may
-    /// still miss those that it has not taken. A name that is not open reads [`Read::CutOff`].
+    /// The next thing for a reader, in whole runs; to a live subscriber one object after the other, since it may still
+    /// miss those that it has not taken. A name that is not open reads [`Read::CutOff`].
     pub fn read(&mut self, name: ReaderId) -> Read {
         let Some(reader) = self.readers.get_mut(&name).filter(|reader| !reader.cut_off) else {
             return Read::CutOff;
@@ -148,9 +148,9 @@ impl Track {
         if let Some(place) = reader.retract.take() {
             return Read::Frame(Frame::Retract(place));
         }
-        let frame = match reader.kind {
-            ReaderKind::Child => self.ring.read(&mut reader.cursor),
-            ReaderKind::Local => self.ring.read_single(&mut reader.cursor),
+        let frame = match (reader.kind, self.mode) {
+            (ReaderKind::Local, Mode::Live) => self.ring.read_single(&mut reader.cursor),
+            _ => self.ring.read(&mut reader.cursor),
         };
         match frame {
             Some(frame) => {
