@@ -31,7 +31,11 @@ impl Gossip {
             |op: &Op| full && self.outside.newest(subject(op)).is_some() | self.rates.is_taken(&op.id().author);
         std::hint::black_box(marked.iter().filter(|(_, op, mark)| self.push.has_heard(*mark) || outside(op)).count());
         for (signed, op, mark) in marked {
-            self.apply_marked(now, Some(from), op, signed, mark);
+            let applied = self.apply_marked(now, Some(from), op, signed, mark);
+            if applied == Applied::Rejected(Reason::BadSignature) {
+                // Nothing else that it says is worth the time.
+                break;
+            }
         }
     }
 

@@ -32,38 +32,43 @@ impl Rates {
 
     /// Whether the place of an author was ever taken: a look at it fetches it from memory.
     pub(super) fn is_taken(&self, author: &PeerId) -> bool {
-        self.places.get(mix_peer(self.salt, author) as usize % PLACES).is_some_and(Option::is_some)
+        self.places.get(self.place_of(author).0).is_some_and(Option::is_some)
     }
 
-    /// Whether an author, who gets `rate` tokens a second and has `burst` at most, has one left.
-    pub(super) fn allow(&mut self, now: Instant, author: &PeerId, rate: (u32, u32)) -> bool {
-        self.bucket(now, author, rate).tokens > 0
+    /// Whether an author, who gets `rate` tokens a second and has `burst` at most, has one left. Changes nothing: it may be
+    /// somebody else who speaks in its name.
+    pub(super) fn allow(&self, now: Instant, author: &PeerId, rate: (u32, u32)) -> bool {
+        let (place, author) = self.place_of(author);
+        let bucket = self.places.get(place).and_then(Option::as_ref).filter(|bucket| bucket.author == author);
+        bucket.is_none_or(|bucket| bucket.filled(now, rate).tokens > 0)
     }
 
     /// Takes a token of an author. Returns whether there was one.
     pub(super) fn take(&mut self, now: Instant, author: &PeerId, rate: (u32, u32)) -> bool {
-        let bucket = self.bucket(now, author, rate);
-        let allowed = bucket.tokens > 0;
-        bucket.tokens = bucket.tokens.saturating_sub(1);
-        allowed
+        let (place, author) = self.place_of(author);
+        self.places.resize(PLACES, None);
+        let full = Bucket { author, tokens: rate.1, filled: now };
+        let bucket =
+            self.places[place].filter(|bucket| bucket.author == author).map_or(full, |bucket| bucket.filled(now, rate));
+        self.places[place] = Some(Bucket { tokens: bucket.tokens.saturating_sub(1), ..bucket });
+        bucket.tokens > 0
     }
 
-    fn bucket(&mut self, now: Instant, author: &PeerId, (rate, burst): (u32, u32)) -> &mut Bucket {
+    /// Where an author's bucket is, and how it is told from others there.
+    fn place_of(&self, author: &PeerId) -> (usize, u32) {
         let hash = mix_peer(self.salt, author);
-        let author = (hash >> 32) as u32;
-        self.places.resize(PLACES, None);
-        let place = &mut self.places[hash as usize % PLACES];
-        let full = Bucket { author, tokens: burst, filled: now };
-        let bucket = place.get_or_insert(full);
-        if bucket.author != author {
-            *bucket = full;
+        (hash as usize % PLACES, (hash >> 32) as u32)
+    }
+}
+
+impl Bucket {
+    /// With what has come since.
+    fn filled(self, now: Instant, (rate, burst): (u32, u32)) -> Self {
+        let since = now.saturating_duration_since(self.filled);
+        match u32::try_from(since.as_millis() * u128::from(rate) / 1000).unwrap_or(burst) {
+            0 => self,
+            grown => Self { tokens: self.tokens.saturating_add(grown).min(burst), filled: now, ..self },
         }
-        let since = now.saturating_duration_since(bucket.filled);
-        let grown = u32::try_from(since.as_millis() * u128::from(rate) / 1000).unwrap_or(burst);
-        if grown > 0 {
-            *bucket = Bucket { tokens: bucket.tokens.saturating_add(grown).min(burst), filled: now, ..full };
-        }
-        bucket
     }
 }
 

@@ -168,9 +168,12 @@ pub(crate) async fn feed(
     let error = tokio::select! {
         Err(error) = &mut reading => error,
         // Whoever leaves drops the stream behind it: that may be met before what was said last is read.
-        Err(error) = writing => match timeout(LEAVE_TIMEOUT, reading).await {
-            Ok(Err(DataError::Left)) => DataError::Left,
-            _ => error,
+        Err(error) = writing => match error {
+            DataError::Io(_) | DataError::Closed => match timeout(LEAVE_TIMEOUT, reading).await {
+                Ok(Err(DataError::Left)) => DataError::Left,
+                _ => error,
+            },
+            error => error,
         },
         else => DataError::Closed,
     };
@@ -215,12 +218,16 @@ impl Drop for Reader {
 
 async fn write_frames(line: &Line, feeder: &Feeder<impl AsyncWrite + Unpin>) -> Result<(), DataError> {
     loop {
-        // Under load more is there when the others have had their turn, and one write takes all of it.
-        yield_now().await;
         let times = feeder.bell.times();
         match feeder.fill(line) {
             Fill::Some => while !unless_stalled(poll_fn(|cx| feeder.poll_send(cx))).await? {},
-            Fill::None => feeder.bell.rung_since(times).await,
+            Fill::None => {
+                feeder.bell.rung_since(times).await;
+                if feeder.is_busy() {
+                    // When the others have had their turn there is more, and one write takes all of it.
+                    yield_now().await;
+                }
+            }
             Fill::CutOff => return Err(DataError::ChildCutOff),
         }
     }

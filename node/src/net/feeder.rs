@@ -5,16 +5,13 @@
 //! sends it to the children himself, if they have nothing else to be sent.
 
 use std::{
-    collections::VecDeque,
     fmt,
-    io::IoSlice,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, Bytes};
 use futures::AsyncWrite;
 
 use super::{
@@ -22,7 +19,7 @@ use super::{
     data::Sent,
     library::pace::SharedPace,
     line::Line,
-    writing::{BATCH_BYTES, WriteError},
+    writing::{BATCH_BYTES, Parts, WriteError},
 };
 use crate::{
     batch::{Batch, COPY_BELOW_BYTES},
@@ -43,9 +40,6 @@ pub(super) enum Fill {
 const QUIET: Duration = Duration::from_millis(1);
 /// Most bytes that are sent by others than the task.
 const OFFER_BYTES: usize = 64 * 1024;
-
-/// Parts given to one write.
-const SLICES: usize = 256;
 
 /// After a batch larger than this, the next one is made in a buffer that holds all of it.
 const BUSY_BYTES: usize = BATCH_BYTES / 4;
@@ -68,7 +62,7 @@ struct Sending<S> {
     stream: S,
     batch: Batch,
     /// Of the batch, what is not sent yet.
-    parts: VecDeque<Bytes>,
+    parts: Parts,
     flushed: bool,
     filled: Instant,
     /// How many bytes it was then.
@@ -86,7 +80,7 @@ impl<S> fmt::Debug for Feeder<S> {
 
 impl<S: AsyncWrite + Unpin> Feeder<S> {
     pub(super) fn new(feed: Feed, stream: S, sent: Arc<Sent>, pace: Option<SharedPace>) -> Self {
-        let (batch, parts) = (Batch::default(), VecDeque::new());
+        let (batch, parts) = (Batch::default(), Parts::default());
         let sending =
             Sending { feed, stream, batch, parts, flushed: true, filled: Instant::now(), filled_bytes: 0, sent, pace };
         Self { sending: Mutex::new(sending), bell: Bell::default() }
@@ -94,6 +88,11 @@ impl<S: AsyncWrite + Unpin> Feeder<S> {
 
     fn lock(&self) -> MutexGuard<'_, Sending<S>> {
         self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether something was sent just now.
+    pub(super) fn is_busy(&self) -> bool {
+        self.lock().is_busy(Instant::now())
     }
 
     /// Takes what there is from the line, unless something is still to be sent.
@@ -118,7 +117,7 @@ impl<S: AsyncWrite + Unpin> Feeder<S> {
 impl<S: AsyncWrite + Unpin + Send> Offer for Feeder<S> {
     fn offer(&self, now: Instant, line: &Line) {
         let done = self.sending.try_lock().is_ok_and(|mut sending| {
-            if !sending.is_idle() || now.saturating_duration_since(sending.filled) < QUIET {
+            if !sending.is_idle() || sending.is_busy(now) {
                 return false;
             }
             let (bytes, filled) = sending.fill(now, line, OFFER_BYTES);
@@ -143,6 +142,10 @@ impl<S: AsyncWrite + Unpin> Sending<S> {
         self.parts.is_empty() && self.flushed
     }
 
+    fn is_busy(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.filled) < QUIET
+    }
+
     /// Says how many bytes there are to be sent.
     fn fill(&mut self, now: Instant, line: &Line, budget_bytes: usize) -> (usize, Filled) {
         let Self { feed, batch, parts, sent, .. } = self;
@@ -163,33 +166,15 @@ impl<S: AsyncWrite + Unpin> Sending<S> {
         }
         let bytes = batch.len();
         if bytes > 0 {
-            parts.extend(batch.take());
+            parts.add(batch);
             (self.flushed, self.filled, self.filled_bytes) = (false, now, bytes);
         }
         (bytes, filled)
     }
 
-    /// So many bytes of the parts are on their way.
-    fn sent(&mut self, mut bytes: usize) {
-        while let Some(part) = self.parts.front_mut() {
-            if part.len() > bytes {
-                part.advance(bytes);
-                return;
-            }
-            bytes -= part.len();
-            self.parts.pop_front();
-        }
-    }
-
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, WriteError>> {
         if !self.parts.is_empty() {
-            let slices: Vec<_> = self.parts.iter().take(SLICES).map(|part| IoSlice::new(part)).collect();
-            let written =
-                ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices)).map_err(WriteError::Io)?;
-            if written == 0 {
-                return Poll::Ready(Err(WriteError::Closed));
-            }
-            self.sent(written);
+            ready!(self.parts.poll_write(&mut self.stream, cx))?;
         } else if !self.flushed {
             ready!(Pin::new(&mut self.stream).poll_flush(cx)).map_err(WriteError::Io)?;
             self.flushed = true;

@@ -220,3 +220,35 @@ impl Drop for Subscriber {
         self.shared.lock().epochs.part(Instant::now(), self.place);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use banyan_gossip::TrackName;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::{
+        From,
+        relay::{Track, TrackConfig},
+    };
+
+    #[tokio::test]
+    async fn an_object_of_many_chunks_is_handed_out_without_another_ring_of_the_bell() {
+        let shared = Arc::new(SharedTrack::new(TrackName::new("take").expect("valid")));
+        let place = shared.join(Instant::now(), From::Oldest);
+        let line = Arc::new(Line::new(1, Track::new_origin(TrackConfig::default(), Mode::Reliable)));
+        shared.begin(Instant::now(), &line, 0);
+        for length in [1, 1 << 20, 2] {
+            line.lock().publish(Instant::now(), &vec![7; length]);
+        }
+        line.lock().finish();
+        let (mut subscriber, mut lengths) = (Subscriber::new(shared, place), Vec::new());
+        let taking = async {
+            while let Item::Object { payload, .. } = subscriber.next().await {
+                lengths.push(payload.len());
+            }
+        };
+        timeout(Duration::from_secs(10), taking).await.expect("there is nothing to wait for");
+        assert_eq!(lengths, [1, 1 << 20, 2]);
+    }
+}

@@ -109,14 +109,15 @@ mod tests {
     fn a_child_gets_the_start_what_is_there_and_the_end_each_once() {
         let now = Instant::now();
         let mut track = Track::new_origin(TrackConfig::default(), Mode::Live);
-        track.publish(now, b"a");
-        track.publish(now, b"b");
+        let large = [0; 10_000];
+        track.publish(now, &large);
+        track.publish(now, &large);
         track.finish();
         let mut feed = Feed::new(now, &mut track, 9, Start::Oldest);
         let (frames, _) = fill(&mut feed, &mut track, 1);
         assert_eq!(frames[0], Frame::Start { from: 0, newest: 2, reliable: false, epoch: 9 });
         assert!(matches!(frames[1..], [Frame::Chunk(_)]), "the budget is used up: {frames:?}");
-        let (frames, _) = fill(&mut feed, &mut track, 1_000);
+        let (frames, _) = fill(&mut feed, &mut track, 20_000);
         assert!(matches!(frames[..], [Frame::Chunk(_), Frame::End(2)]), "{frames:?}");
         assert_eq!(fill(&mut feed, &mut track, 1_000), (vec![], Filled { cut_off: false, acked: false }));
     }

@@ -88,12 +88,6 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// The payload; of a run, that of its first object.
-    #[must_use]
-    pub fn payload(&self) -> Bytes {
-        self.wire.slice(HEADER_BYTES..self.frame_end(0))
-    }
-
     /// The id after its last object; the last id of all has none after it.
     #[must_use]
     pub const fn end(&self) -> u64 {
@@ -118,7 +112,7 @@ impl Chunk {
         if self.last { self.count } else { 0 }
     }
 
-    /// The ids and payloads of its objects, if it is of whole ones.
+    /// The ids and payloads of its objects, or of the piece that it is.
     pub fn payloads(&self) -> impl Iterator<Item = (u64, Bytes)> + '_ {
         let mut offset = 0;
         (0..self.count).map(move |index| {
@@ -149,11 +143,11 @@ impl Chunk {
     }
 
     /// Where object `id` of a run begins, searched for from the frame at `offset` on.
-    pub(super) fn offset_of(&self, id: u64, mut offset: usize) -> usize {
-        while offset < self.wire.len() && self.id_at(offset) < id {
-            offset = self.frame_end(offset);
+    pub(super) fn offset_of(&self, id: u64, offset: usize) -> usize {
+        if self.count == 1 {
+            return if self.id < id { self.wire.len() } else { offset };
         }
-        offset
+        offset_of(&self.wire, id, offset)
     }
 
     /// What is left of a run from object `id` on, which is one of it. What is not a run, or begins there, is left whole.
@@ -312,7 +306,7 @@ impl Frame {
     }
 }
 
-fn header(out: &mut BytesMut, id: u64, flags: u8, length: u32) {
+fn header(out: &mut impl BufMut, id: u64, flags: u8, length: u32) {
     out.put_u64(id);
     out.put_u8(flags);
     out.put_u32(length);
@@ -322,6 +316,20 @@ fn header(out: &mut BytesMut, id: u64, flags: u8, length: u32) {
 fn read_header(bytes: &[u8]) -> Option<(u64, u8, usize)> {
     let mut header = bytes.get(..HEADER_BYTES)?;
     Some((header.get_u64(), header.get_u8(), header.get_u32() as usize))
+}
+
+/// Where object `id` begins in whole frames that lie one after another, searched for from the frame at `offset` on.
+pub(super) fn offset_of(frames: &[u8], id: u64, mut offset: usize) -> usize {
+    while let Some((_, _, length)) = read_header(&frames[offset..]).filter(|(at, ..)| *at < id) {
+        offset += HEADER_BYTES + length;
+    }
+    offset
+}
+
+/// Appends the frame of an object that is a single chunk.
+pub(super) fn encode_whole(out: &mut Vec<u8>, id: u64, payload: &[u8]) {
+    header(out, id, FIRST | LAST, u32::try_from(payload.len()).expect("a chunk is at most 64 KiB"));
+    out.extend_from_slice(payload);
 }
 
 /// Cuts an object into chunks, encoding each once. An empty object is one empty chunk.

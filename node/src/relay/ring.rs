@@ -5,7 +5,7 @@
 //! Groups are evicted as a whole, so that whoever is sent the oldest objects can verify them.
 //!
 //! Small objects that came as a run are one entry, which is evicted as a whole and given to children as a whole; a reader
-//! may stand in the middle of it. A signed track has no runs.
+//! may stand in the middle of it. At the origin, what is published before anybody reads is one. A signed track has no runs.
 
 use std::{
     cmp::Ordering,
@@ -16,7 +16,7 @@ use std::{
 use self::seals::Seals;
 use super::{
     OBJECT_BYTES_MAX,
-    frame::{Chunk, Frame, HEADER_BYTES},
+    frame::{self, Chunk, Frame, HEADER_BYTES, RUN_BYTES_MAX},
 };
 pub use seals::Cut;
 
@@ -30,6 +30,9 @@ const GAP_BYTES: usize = HEADER_BYTES + 8;
 
 /// A run is kept in pieces of at most this part of the ring, so that little more than what is over goes with the oldest.
 const RUN_PART: usize = 16;
+
+/// Frames up to this size may lie together at their origin. Larger ones cost little for themselves.
+const OPEN_OBJECT_BYTES_MAX: usize = 4 * 1024;
 
 /// How much a ring keeps. The objects of a run go together: so it may be up to a run less than `bytes_max`, and up to a run
 /// more than `objects_min`.
@@ -109,14 +112,47 @@ impl Entry {
 #[derive(Debug)]
 enum Held {
     Chunk(Chunk),
-    Gap { from: u64, to: u64 },
+    /// The last entry only.
+    Open(Open),
+    Gap {
+        from: u64,
+        to: u64,
+    },
+}
+
+/// Small objects of the origin that nobody has read yet: a run that may still grow.
+#[derive(Debug)]
+struct Open {
+    id: u64,
+    count: u32,
+    wire: Vec<u8>,
+}
+
+impl Open {
+    const fn end(&self) -> u64 {
+        self.id + self.count as u64
+    }
+
+    fn close(&mut self) -> Chunk {
+        let wire = std::mem::take(&mut self.wire).into_boxed_slice().into();
+        Chunk { id: self.id, count: self.count, first: true, last: true, wire }
+    }
 }
 
 impl Held {
     const fn id(&self) -> u64 {
         match self {
             Self::Chunk(chunk) => chunk.id,
+            Self::Open(open) => open.id,
             Self::Gap { from, .. } => *from,
+        }
+    }
+
+    const fn end(&self) -> u64 {
+        match self {
+            Self::Chunk(chunk) => chunk.end(),
+            Self::Open(open) => open.end(),
+            Self::Gap { to, .. } => *to,
         }
     }
 
@@ -124,6 +160,7 @@ impl Held {
     fn size(&self) -> (usize, usize) {
         match self {
             Self::Chunk(chunk) => (chunk.wire.len(), chunk.begun() as usize),
+            Self::Open(open) => (open.wire.len(), open.count as usize),
             Self::Gap { .. } => (GAP_BYTES, 1),
         }
     }
@@ -131,7 +168,7 @@ impl Held {
     /// The last object that is evicted with it. A gap goes by where it begins.
     const fn last_id(&self) -> u64 {
         match self {
-            Self::Chunk(chunk) => chunk.end() - 1,
+            Self::Chunk(_) | Self::Open(_) => self.end() - 1,
             Self::Gap { from, .. } => *from,
         }
     }
@@ -273,6 +310,7 @@ impl Ring {
         let start = self.entries.partition_point(|entry| entry.what.last_id() < id);
         let before = self.entries.get(start).map_or(self.appended, |entry| match &entry.what {
             Held::Chunk(chunk) if chunk.id < id => entry.before + chunk.offset_of(id, 0) as u64,
+            Held::Open(open) if open.id < id => entry.before + frame::offset_of(&open.wire, id, 0) as u64,
             _ => entry.before,
         });
         usize::try_from(self.appended - before).expect("no more than is held")
@@ -306,6 +344,44 @@ impl Ring {
         Push::Stored
     }
 
+    /// Takes the next object, which this node publishes. Small ones that nobody has read yet are a run.
+    pub fn publish(&mut self, now: Instant, payload: &[u8]) {
+        let id = self.next.id;
+        let bytes = HEADER_BYTES + payload.len();
+        if self.seals.is_some() || bytes > OPEN_OBJECT_BYTES_MAX || id == u64::MAX {
+            for (index, chunk) in (0..).zip(frame::chunks(id, payload)) {
+                self.push(now, Position { id, chunk: index }, chunk);
+            }
+            return;
+        }
+        let most = RUN_BYTES_MAX.min(self.config.bytes_max / RUN_PART);
+        match self.entries.back_mut() {
+            Some(Entry { at, what: Held::Open(open), .. }) if open.wire.len() + bytes <= most => {
+                frame::encode_whole(&mut open.wire, id, payload);
+                open.count += 1;
+                *at = now;
+                self.appended += bytes as u64;
+                self.bytes += bytes;
+                self.objects += 1;
+            }
+            _ => {
+                let mut wire = Vec::with_capacity(bytes);
+                frame::encode_whole(&mut wire, id, payload);
+                self.hold(now, 0, Held::Open(Open { id, count: 1, wire }));
+            }
+        }
+        self.next = Position { id: id + 1, chunk: 0 };
+        self.evict(now);
+    }
+
+    fn close_open(&mut self) {
+        if let Some(Entry { what, .. }) = self.entries.back_mut()
+            && let Held::Open(open) = what
+        {
+            *what = Held::Chunk(open.close());
+        }
+    }
+
     fn append_run(&mut self, now: Instant, mut chunk: Chunk) {
         let bytes_max = self.config.bytes_max / RUN_PART;
         while chunk.count > 1 && chunk.wire.len() > bytes_max {
@@ -322,6 +398,7 @@ impl Ring {
     }
 
     fn hold(&mut self, now: Instant, index: u32, what: Held) {
+        self.close_open();
         let (before, (bytes, objects)) = (self.appended, what.size());
         self.appended += bytes as u64;
         self.bytes += bytes;
@@ -412,24 +489,22 @@ impl Ring {
     }
 
     fn index_of(&self, id: u64) -> usize {
-        self.entries.partition_point(|entry| match entry.what {
-            Held::Chunk(ref chunk) => chunk.end() <= id,
-            Held::Gap { to, .. } => to <= id,
-        })
+        // What is open may still grow to the object.
+        self.entries.partition_point(|entry| !matches!(entry.what, Held::Open(_)) && entry.what.end() <= id)
     }
 
     /// The next frame for a reader, if there is one; a run as a whole, or what is left of it. A reader whose objects were
     /// evicted meanwhile gets the gap first.
-    pub fn read(&self, cursor: &mut Cursor) -> Option<Frame> {
+    pub fn read(&mut self, cursor: &mut Cursor) -> Option<Frame> {
         self.read_by(cursor, Cursor::take_run)
     }
 
     /// The same for a reader that takes the objects of a run one by one.
-    pub fn read_single(&self, cursor: &mut Cursor) -> Option<Frame> {
+    pub fn read_single(&mut self, cursor: &mut Cursor) -> Option<Frame> {
         self.read_by(cursor, Cursor::take_single)
     }
 
-    fn read_by(&self, cursor: &mut Cursor, take: fn(&mut Cursor, &Chunk) -> Chunk) -> Option<Frame> {
+    fn read_by(&mut self, cursor: &mut Cursor, take: fn(&mut Cursor, &Chunk) -> Chunk) -> Option<Frame> {
         if let Some(gap) = self.missed_seal(cursor) {
             return Some(gap);
         }
@@ -460,11 +535,16 @@ impl Ring {
                 return None;
             }
             let index = usize::try_from(cursor.entry - self.evicted).expect("a cursor is never that far ahead");
-            let entry = self.entries.get(index)?;
-            match &entry.what {
+            match &self.entries.get(index)?.what {
+                Held::Open(open) if open.end() <= cursor.id => return None,
+                Held::Open(_) => self.close_open(),
+                _ => {}
+            }
+            match &self.entries[index].what {
                 // A cursor may have been set beyond what was held then.
                 Held::Chunk(chunk) if chunk.end() <= cursor.id => cursor.pass_entry(),
                 Held::Chunk(chunk) => return Some(Frame::Chunk(take(cursor, chunk))),
+                Held::Open(_) => return None,
                 Held::Gap { to, .. } if *to <= cursor.id => cursor.pass_entry(),
                 Held::Gap { to, .. } => {
                     let from = std::mem::replace(&mut cursor.id, *to);

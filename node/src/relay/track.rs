@@ -91,6 +91,8 @@ pub struct Track {
     /// Claims of lost readers: consumed below the id, until.
     holds: Vec<(u64, Instant)>,
     stable: u64,
+    /// Bytes that the origin has published below `stable`, headers included.
+    stable_bytes: u64,
     counters: Counters,
     last_stored: Option<(Instant, u64)>,
     /// What the streams of the last parents have brought: ticket, and the id after the newest object.
@@ -142,6 +144,7 @@ impl Track {
             next_reader: 0,
             holds: Vec::new(),
             stable: from,
+            stable_bytes: 0,
             counters: Counters::default(),
             last_stored: None,
             brought: VecDeque::new(),
@@ -225,10 +228,8 @@ impl Track {
     /// Publishes the next object. Returns its id.
     pub fn publish(&mut self, now: Instant, payload: &[u8]) -> u64 {
         let id = self.ring.next().id;
-        for (index, chunk) in (0..).zip(frame::chunks(id, payload)) {
-            self.counters.bytes += (chunk.wire.len() - frame::HEADER_BYTES) as u64;
-            self.ring.push(now, Position { id, chunk: index }, chunk);
-        }
+        self.ring.publish(now, payload);
+        self.counters.bytes += payload.len() as u64;
         self.counters.objects += 1;
         self.follow_acks();
         id
@@ -248,15 +249,16 @@ impl Track {
     /// At the origin, stable is what all readers have acknowledged.
     fn follow_acks(&mut self) {
         let acked = self.acked();
-        if self.origin {
-            self.stable = self.stable.max(acked);
+        if self.origin && acked > self.stable {
+            self.stable = acked;
+            self.stable_bytes = self.ring.appended() - self.ring.bytes_from(acked) as u64;
         }
         self.keep(acked);
     }
 
-    /// Bytes in the ring that somebody may still need.
+    /// Bytes in the origin's ring that somebody may still need.
     fn owed_bytes(&self) -> usize {
-        self.ring.bytes_from(self.stable)
+        usize::try_from(self.ring.appended() - self.stable_bytes).unwrap_or(usize::MAX)
     }
 
     // --- From the parent -------------------------------------------------------------------
@@ -387,12 +389,9 @@ impl Assembler {
     /// Takes the next frame of a local reader. Returns the objects that are complete with it.
     pub fn take<'a>(&mut self, chunk: &'a Chunk) -> impl Iterator<Item = (u64, Bytes)> + use<'a> {
         let is_whole = chunk.first && chunk.last;
-        let (whole, last) = if is_whole {
-            (Some(chunk.payloads()), None)
-        } else {
-            (None, self.put(chunk).map(|object| (chunk.id, object)))
-        };
-        whole.into_iter().flatten().chain(last)
+        let assembled = if is_whole { None } else { self.put(chunk) };
+        let whole = is_whole.then(|| chunk.payloads());
+        whole.into_iter().flatten().chain(assembled.map(|object| (chunk.id, object)))
     }
 
     fn put(&mut self, chunk: &Chunk) -> Option<Bytes> {

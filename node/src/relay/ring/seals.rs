@@ -131,7 +131,7 @@ impl Ring {
                     cursor.seals = cursor.seals.map(|told| told + 1);
                 }
                 (Held::Chunk(chunk), Some(_)) => break chunk.id,
-                (Held::Chunk(_), None) => return None,
+                (Held::Chunk(_), None) | (Held::Open(_), _) => return None,
             }
         };
         // With nothing there yet, what comes next may still be before it.
@@ -182,7 +182,7 @@ impl Ring {
         let begin = usize::try_from(seals.entries - self.evicted).ok()?;
         let chunks = self.entries.range(begin..).map_while(|entry| match &entry.what {
             Held::Chunk(chunk) => Some((entry.index, chunk)),
-            Held::Gap { .. } => None,
+            Held::Open(_) | Held::Gap { .. } => None,
         });
         Group::first_of(seals.next, chunks)
     }

@@ -52,7 +52,7 @@ impl Reader {
         Self { cursor: ring.cursor(id), single, start: id, got: Vec::new() }
     }
 
-    fn read(&mut self, ring: &Ring) -> bool {
+    fn read(&mut self, ring: &mut Ring) -> bool {
         let read = if self.single { ring.read_single(&mut self.cursor) } else { ring.read(&mut self.cursor) };
         let more = read.is_some();
         match read {
@@ -118,6 +118,15 @@ impl Pair {
         }
     }
 
+    fn publish(&mut self, now: Instant, count: u64) {
+        for id in (self.runs.next().id..).take(count as usize) {
+            self.runs.publish(now, &object(id));
+            for (index, piece) in (0..).zip(frame::chunks(id, &object(id))) {
+                assert_eq!(self.singles.push(now, Position { id, chunk: index }, piece), Push::Stored);
+            }
+        }
+    }
+
     fn push_gap(&mut self, now: Instant, from: u64, to: u64) {
         let gap = self.runs.push_gap(now, from, to);
         assert_eq!(gap, self.singles.push_gap(now, from, to));
@@ -159,8 +168,8 @@ impl Pair {
 
     fn finish(&mut self, equal: bool) {
         for (runs, singles) in &mut self.readers {
-            while runs.read(&self.runs) {}
-            while singles.read(&self.singles) {}
+            while runs.read(&mut self.runs) {}
+            while singles.read(&mut self.singles) {}
             runs.check(self.runs.newest(), &self.missing);
             singles.check(self.singles.newest(), &self.missing);
             assert!(!equal || runs.got == singles.got);
@@ -172,7 +181,9 @@ impl Pair {
 enum Step {
     /// So many objects, beginning so far below what comes next.
     Push(u64, u64),
-    /// The same, of what is missing.
+    /// So many objects of this node's own.
+    Publish(u64),
+    /// As a push, of what is missing.
     Gap(u64, u64),
     /// A reader, of single objects or not, at so far below what comes next, or beyond it.
     Open(bool, i64),
@@ -189,6 +200,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (prop_oneof![Just(0u64), 0u64..30], 1u64..50).prop_map(|(below, count)| Step::Push(below, count)),
+        4 => (1u64..20).prop_map(Step::Publish),
         1 => (0u64..5, 1u64..9).prop_map(|(below, count)| Step::Gap(below, count)),
         2 => (any::<bool>(), -10i64..80).prop_map(|(single, below)| Step::Open(single, below)),
         4 => (any::<usize>(), 1usize..20).prop_map(|(reader, times)| Step::Read(reader, times)),
@@ -217,6 +229,7 @@ proptest! {
             let (next, oldest) = (pair.runs.next().id, pair.runs.oldest());
             match step {
                 Step::Push(below, count) => pair.push(now, next.saturating_sub(below), count),
+                Step::Publish(count) => pair.publish(now, count),
                 Step::Gap(below, count) => {
                     let from = next.saturating_sub(below);
                     pair.push_gap(now, from, from + count);
@@ -226,8 +239,8 @@ proptest! {
                     let reader = reader % pair.readers.len();
                     let (runs, singles) = &mut pair.readers[reader];
                     (0..times).for_each(|_| {
-                        runs.read(&pair.runs);
-                        singles.read(&pair.singles);
+                        runs.read(&mut pair.runs);
+                        singles.read(&mut pair.singles);
                     });
                 }
                 Step::Keep(below) => {
@@ -259,6 +272,66 @@ proptest! {
         let equal = pair.runs.evicted == 0 && pair.singles.evicted == 0;
         pair.finish(equal);
     }
+}
+
+#[test]
+fn what_is_published_is_a_run_until_it_is_read() {
+    let (now, mut ring) = (Instant::now(), Ring::new(RingConfig::default(), 0));
+    let mut reader = ring.cursor(1);
+    for _ in 0..3 {
+        ring.publish(now, &[7; 100]);
+    }
+    assert_eq!(ring.bytes_from(2), 100 + HEADER_BYTES, "in its middle");
+    let Some(Frame::Chunk(run)) = ring.read(&mut reader) else { panic!("there is one") };
+    assert_eq!((run.id, run.count), (1, 2));
+    ring.publish(now, &[7; 100]);
+    let Some(Frame::Chunk(run)) = ring.read(&mut reader) else { panic!("there is one") };
+    assert_eq!((run.id, run.count), (3, 1), "what was read grows no more");
+    // Nothing that is large waits for others, and no run is longer than one that comes from a parent.
+    for length in [OPEN_OBJECT_BYTES_MAX, 1, 1] {
+        ring.publish(now, &vec![7; length]);
+    }
+    let counts: Vec<u32> = std::iter::from_fn(|| match ring.read(&mut reader) {
+        Some(Frame::Chunk(run)) => Some(run.count),
+        _ => None,
+    })
+    .collect();
+    assert_eq!(counts, [1, 2]);
+    for _ in 0..2 * RUN_BYTES_MAX / 1_000 {
+        ring.publish(now, &[7; 1_000 - HEADER_BYTES]);
+    }
+    while let Some(Frame::Chunk(run)) = ring.read(&mut reader) {
+        assert!(run.wire.len() <= RUN_BYTES_MAX && (run.count > 60 || run.end() == ring.next().id));
+    }
+}
+
+#[test]
+fn a_reader_waits_for_what_a_run_of_the_origin_has_yet_to_grow_to() {
+    let (now, mut ring) = (Instant::now(), Ring::new(RingConfig::default(), 0));
+    let publish = |ring: &mut Ring, count| (0..count).for_each(|_| ring.publish(now, b"x"));
+    publish(&mut ring, 2);
+    let [mut next, mut later] = [2, 4].map(|id| ring.cursor(id));
+    assert_eq!(ring.read(&mut next), None);
+    publish(&mut ring, 3);
+    assert!(matches!(ring.read_single(&mut later), Some(Frame::Chunk(one)) if (one.id, one.count) == (4, 1)));
+    assert!(matches!(ring.read(&mut next), Some(Frame::Chunk(run)) if (run.id, run.count) == (2, 3)));
+    assert_eq!((ring.read(&mut next), ring.read_single(&mut later)), (None, None));
+    publish(&mut ring, 2);
+    for cursor in [&mut next, &mut later] {
+        assert!(matches!(ring.read(cursor), Some(Frame::Chunk(run)) if (run.id, run.count) == (5, 2)));
+    }
+}
+
+#[test]
+fn a_run_of_the_origin_is_as_young_as_its_newest_object() {
+    let (mut now, config) = (Instant::now(), RingConfig { age_min: TICK, objects_min: 0, ..RingConfig::default() });
+    let mut ring = Ring::new(config, 0);
+    ring.publish(now, b"x");
+    now += 2 * TICK;
+    ring.publish(now, b"x");
+    assert_eq!(ring.oldest(), 0);
+    ring.evict(now + 2 * TICK);
+    assert_eq!((ring.oldest(), ring.bytes()), (2, 0));
 }
 
 #[test]

@@ -166,6 +166,18 @@ fn a_child_that_has_some_of_a_run_gets_the_rest_and_what_it_owes_is_kept() {
 }
 
 #[test]
+fn a_reliable_subscriber_takes_what_is_left_of_a_run_and_may_consume_some_of_it() {
+    let now = Instant::now();
+    let mut track = Track::new(small_config(), Mode::Reliable, 0);
+    let (local, _) = track.open_reader(now, ReaderKind::Local, Start::Id(4));
+    track.push(now, 1, at(0), run(0, &[1_000; 10]));
+    assert_eq!(track.read(local), Read::Frame(Frame::Chunk(run(4, &[1_000; 6]))));
+    assert_eq!(track.acked(), 4, "taken is not consumed");
+    track.ack(now, local, 7);
+    assert_eq!(track.acked(), 7);
+}
+
+#[test]
 fn a_live_subscriber_skips_what_it_has_not_taken_of_a_run() {
     let now = Instant::now();
     let mut node = Node::new(Track::new(small_config(), Mode::Live, 0), now, Start::Oldest);

@@ -89,7 +89,7 @@ proptest! {
             4 => forged.signature[other % 32] ^= 1,
             _ => {
                 // A byte moves from one object to the next.
-                let (a, b) = (chunks[0].payload(), chunks[1].payload());
+                let [a, b] = [0, 1].map(|at: usize| chunks[at].wire.slice(frame::HEADER_BYTES..));
                 let moved = [&a[a.len() - 1..], &b[..]].concat();
                 chunks[0] = frame::chunks(0, &a[..a.len() - 1]).next().expect("one");
                 chunks[1] = frame::chunks(1, &moved).next().expect("one");

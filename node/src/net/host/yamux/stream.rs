@@ -15,10 +15,11 @@ use super::{
     connection::{Direct, Shared, is_driving},
     session::StreamId,
 };
+use crate::{net::writing::BATCH_BYTES, relay::frame::CHUNK_BYTES_MAX};
 
-/// Largest frame that is sent: a batch of 256 KiB with the object that it ends with, since what is over costs a frame and a
-/// system call of its own. A hop carries 2 to 2.5 times as much with 128 KiB as with 16 KiB.
-pub(in super::super) const FRAME_BYTES: usize = 384 * 1024;
+/// Largest frame that is sent: a batch with the chunk that it ends with, which may be beyond its bound, and their headers.
+/// What is over would cost a frame and a system call of its own. A hop carries 2 to 2.5 times as much with 128 KiB as with 16 KiB.
+pub(in super::super) const FRAME_BYTES: usize = BATCH_BYTES + CHUNK_BYTES_MAX + 1024;
 
 /// A write below this size waits for the next one, or for a flush.
 const SMALL_BYTES: usize = 512;
