@@ -218,16 +218,13 @@ impl Drop for Reader {
 
 async fn write_frames(line: &Line, feeder: &Feeder<impl AsyncWrite + Unpin>) -> Result<(), DataError> {
     loop {
+        // Under load more is there when the others have had their turn, and one write takes all of it. On a quiet track
+        // this task has nothing to do.
+        yield_now().await;
         let times = feeder.bell.times();
         match feeder.fill(line) {
             Fill::Some => while !unless_stalled(poll_fn(|cx| feeder.poll_send(cx))).await? {},
-            Fill::None => {
-                feeder.bell.rung_since(times).await;
-                if feeder.is_busy() {
-                    // When the others have had their turn there is more, and one write takes all of it.
-                    yield_now().await;
-                }
-            }
+            Fill::None => feeder.bell.rung_since(times).await,
             Fill::CutOff => return Err(DataError::ChildCutOff),
         }
     }

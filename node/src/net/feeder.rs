@@ -90,11 +90,6 @@ impl<S: AsyncWrite + Unpin> Feeder<S> {
         self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether something was sent just now.
-    pub(super) fn is_busy(&self) -> bool {
-        self.lock().is_busy(Instant::now())
-    }
-
     /// Takes what there is from the line, unless something is still to be sent.
     pub(super) fn fill(&self, line: &Line) -> Fill {
         let mut sending = self.lock();
@@ -117,7 +112,7 @@ impl<S: AsyncWrite + Unpin> Feeder<S> {
 impl<S: AsyncWrite + Unpin + Send> Offer for Feeder<S> {
     fn offer(&self, now: Instant, line: &Line) {
         let done = self.sending.try_lock().is_ok_and(|mut sending| {
-            if !sending.is_idle() || sending.is_busy(now) {
+            if !sending.is_idle() || now.saturating_duration_since(sending.filled) < QUIET {
                 return false;
             }
             let (bytes, filled) = sending.fill(now, line, OFFER_BYTES);
@@ -140,10 +135,6 @@ impl<S: AsyncWrite + Unpin + Send> Offer for Feeder<S> {
 impl<S: AsyncWrite + Unpin> Sending<S> {
     fn is_idle(&self) -> bool {
         self.parts.is_empty() && self.flushed
-    }
-
-    fn is_busy(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.filled) < QUIET
     }
 
     /// Says how many bytes there are to be sent.
