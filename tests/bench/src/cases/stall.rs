@@ -70,7 +70,8 @@ pub(crate) async fn stall(load: Load, rate: u64) -> Result<Stall, Failure> {
         }
     };
     let track: banyan_node::TrackName = "bench".parse()?;
-    let mut publisher = origin.publish(track.clone(), PublishOptions { mode: Mode::Live, ..PublishOptions::default() }).await?;
+    let mut publisher =
+        origin.publish(track.clone(), PublishOptions { mode: Mode::Live, ..PublishOptions::default() }).await?;
 
     // The child first, so that it hangs below the publisher.
     let ((ready, is_ready), (stop, stopped)) = (oneshot::channel(), oneshot::channel::<Duration>());

@@ -68,7 +68,9 @@ impl System for Banyan {
             let card = format!("{} {}", address(&node).await?, node.peer_id());
             let track: TrackName = TRACK.parse()?;
             if seat.publishes() {
-                let publisher = node.publish(track.clone(), PublishOptions { mode: Mode::Reliable, ..PublishOptions::default() }).await?;
+                let publisher = node
+                    .publish(track.clone(), PublishOptions { mode: Mode::Reliable, ..PublishOptions::default() })
+                    .await?;
                 return Ok(Box::new(Origin { card, node, track, publisher }) as Box<dyn Member>);
             }
             let mut subscriber = node.subscribe(track, SubscribeOptions { from: From::Latest }).await?;
