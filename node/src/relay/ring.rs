@@ -13,13 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::seals::Seals;
+use self::{open::Open, seals::Seals};
 use super::{
     OBJECT_BYTES_MAX,
-    frame::{self, Chunk, Frame, HEADER_BYTES, RUN_BYTES_MAX},
+    frame::{self, Chunk, Frame, HEADER_BYTES},
 };
 pub use seals::Cut;
 
+mod open;
 mod seals;
 #[cfg(test)]
 mod tests;
@@ -30,9 +31,6 @@ const GAP_BYTES: usize = HEADER_BYTES + 8;
 
 /// A run is kept in pieces of at most this part of the ring, so that little more than what is over goes with the oldest.
 const RUN_PART: usize = 16;
-
-/// Frames up to this size may lie together at their origin. Larger ones cost little for themselves.
-const OPEN_OBJECT_BYTES_MAX: usize = 4 * 1024;
 
 /// How much a ring keeps. The objects of a run go together: so it may be up to a run less than `bytes_max`, and up to a run
 /// more than `objects_min`.
@@ -118,25 +116,6 @@ enum Held {
         from: u64,
         to: u64,
     },
-}
-
-/// Small objects of the origin that nobody has read yet: a run that may still grow.
-#[derive(Debug)]
-struct Open {
-    id: u64,
-    count: u32,
-    wire: Vec<u8>,
-}
-
-impl Open {
-    const fn end(&self) -> u64 {
-        self.id + self.count as u64
-    }
-
-    fn close(&mut self) -> Chunk {
-        let wire = std::mem::take(&mut self.wire).into_boxed_slice().into();
-        Chunk { id: self.id, count: self.count, first: true, last: true, wire }
-    }
 }
 
 impl Held {
@@ -342,44 +321,6 @@ impl Ring {
         }
         self.evict(now);
         Push::Stored
-    }
-
-    /// Takes the next object, which this node publishes. Small ones that nobody has read yet are a run.
-    pub fn publish(&mut self, now: Instant, payload: &[u8]) {
-        let id = self.next.id;
-        let bytes = HEADER_BYTES + payload.len();
-        if self.seals.is_some() || bytes > OPEN_OBJECT_BYTES_MAX || id == u64::MAX {
-            for (index, chunk) in (0..).zip(frame::chunks(id, payload)) {
-                self.push(now, Position { id, chunk: index }, chunk);
-            }
-            return;
-        }
-        let most = RUN_BYTES_MAX.min(self.config.bytes_max / RUN_PART);
-        match self.entries.back_mut() {
-            Some(Entry { at, what: Held::Open(open), .. }) if open.wire.len() + bytes <= most => {
-                frame::encode_whole(&mut open.wire, id, payload);
-                open.count += 1;
-                *at = now;
-                self.appended += bytes as u64;
-                self.bytes += bytes;
-                self.objects += 1;
-            }
-            _ => {
-                let mut wire = Vec::with_capacity(bytes);
-                frame::encode_whole(&mut wire, id, payload);
-                self.hold(now, 0, Held::Open(Open { id, count: 1, wire }));
-            }
-        }
-        self.next = Position { id: id + 1, chunk: 0 };
-        self.evict(now);
-    }
-
-    fn close_open(&mut self) {
-        if let Some(Entry { what, .. }) = self.entries.back_mut()
-            && let Held::Open(open) = what
-        {
-            *what = Held::Chunk(open.close());
-        }
     }
 
     fn append_run(&mut self, now: Instant, mut chunk: Chunk) {

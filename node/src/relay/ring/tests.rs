@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::relay::frame;
+use super::{open::OPEN_OBJECT_BYTES_MAX, *};
+use crate::relay::frame::{self, RUN_BYTES_MAX};
 
 /// A second; what is older than this may go by age.
 const TICK: Duration = Duration::from_secs(1);
