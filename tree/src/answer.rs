@@ -150,12 +150,9 @@ impl Tree {
             return self.fail_target(now, cx);
         }
         let former = self.upstream.parent.take();
-        if let Some(former) = &former {
-            if former.silent {
-                self.close_parent(cx, former, DetachReason::Moved);
-            } else {
-                self.part_from(former.peer, former.ticket);
-            }
+        let session = former.as_ref().map(|former| (former.peer, former.ticket));
+        for (parent, ticket) in session.into_iter().chain(self.upstream.given_up.take()) {
+            self.part_from(parent, ticket);
         }
         // It came back as somebody who feeds this node, whatever it was before.
         self.end_child(cx, peer, DetachReason::Superseded, false);

@@ -240,6 +240,8 @@ impl Tree {
         attempt.told_height = height;
         attempt.phase = Phase::Asked { peer, request, until: now + patience };
         let need = if attempt.any_object { None } else { need };
+        // Whoever asks anew has given up its former session there.
+        self.close_given_up(Some(peer));
         self.send(peer, Message::Join { request, source, height, need, repair });
     }
 

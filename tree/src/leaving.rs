@@ -45,6 +45,7 @@ impl Tree {
         let alone = self.children.is_empty();
         self.end_all_children(cx, reason);
         self.cancel_attempt(cx);
+        self.close_given_up(None);
         match self.upstream.parent.take() {
             Some(parent) if alone => self.part_from(parent.peer, parent.ticket),
             Some(parent) => self.close_parent(cx, &parent, DetachReason::Leaving),

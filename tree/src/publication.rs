@@ -46,6 +46,7 @@ impl Tree {
             self.close_parent(cx, &parent, DetachReason::OriginChanged);
             self.event(Event::Detached { parent: parent.peer, reason: DetachReason::OriginChanged });
         }
+        self.close_given_up(None);
         let attempt = self.upstream.attempt.take();
         self.upstream = Upstream { attempt, ..Default::default() };
         self.backups.list.clear();

@@ -23,6 +23,9 @@ pub(crate) struct Upstream {
     pub(crate) attempt: Option<Attempt>,
     /// The parent that was lost, until there is another.
     pub(crate) lost: Option<PeerId>,
+    /// Its session, if it was merely silent for too long: once another feeds this node it is parted from on the stream, so
+    /// that it keeps nothing if it was only slow.
+    pub(crate) given_up: Option<(PeerId, u64)>,
     /// Depth when last attached.
     pub(crate) last_depth: Option<u8>,
     /// Peers not to be asked for now.
@@ -157,19 +160,29 @@ impl Tree {
         }
     }
 
+    /// Ends the session with a parent that was silent, if it is this peer; by default whoever it is.
+    pub(crate) fn close_given_up(&mut self, peer: Option<PeerId>) {
+        let matches = |(given_up, _): &mut (PeerId, u64)| peer.is_none_or(|peer| peer == *given_up);
+        if let Some((parent, ticket)) = self.upstream.given_up.take_if(matches) {
+            self.push(Output::Close { parent, ticket, owed: true });
+        }
+    }
+
     /// Ends the session with the parent and looks for another at once. The children stay.
     pub(crate) fn lose_parent(&mut self, now: Instant, cx: &mut Context<'_>, detach: DetachReason, why: MoveReason) {
         let Some(parent) = self.upstream.parent.take() else {
             return;
         };
-        self.close_parent(cx, &parent, detach);
+        if detach != DetachReason::Silent {
+            self.close_parent(cx, &parent, detach);
+        }
         self.event(Event::Detached { parent: parent.peer, reason: detach });
         self.upstream.lost = Some(parent.peer);
         match detach {
             DetachReason::Forged => {}
             DetachReason::LinkDown => self.upstream.spend(now, parent.peer, BROKEN_FOR, NotAsked::Lost(detach)),
             // Not asked while it is silent, and an ordinary peer once it is heard.
-            DetachReason::Silent => {}
+            DetachReason::Silent => self.upstream.given_up = Some((parent.peer, parent.ticket)),
             _ => self.upstream.spend_row(now, cx.peers, parent.peer, BROKEN_FOR, NotAsked::Lost(detach)),
         }
         self.seek(now, cx, why);
@@ -178,6 +191,8 @@ impl Tree {
     pub(crate) fn on_upstream_gone(&mut self, now: Instant, cx: &mut Context<'_>, peer: PeerId, reason: DetachReason) {
         if self.parent() == Some(peer) {
             self.lose_parent(now, cx, reason, MoveReason::ParentLost);
+        } else if reason != DetachReason::Silent {
+            self.close_given_up(Some(peer));
         }
         if self.upstream.attempt.as_ref().and_then(|attempt| attempt.phase.peer()) == Some(peer) {
             self.fail_target(now, cx);

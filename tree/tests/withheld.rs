@@ -3,7 +3,7 @@
 mod solo;
 
 use banyan_gossip::PeerId;
-use banyan_tree::{Config, DetachReason, Event, Input, Message, MoveReason, Output};
+use banyan_tree::{Config, DetachReason, Event, Input, Message, MoveReason, Output, RefuseReason};
 use solo::{SOURCE, Solo, ms, peer};
 
 const PARENT: PeerId = PeerId::from_key_bytes([100; 32]);
@@ -136,15 +136,56 @@ fn the_further_down_the_later() {
     assert_eq!(peer(60), OTHER);
 }
 
+/// How the session with the silent parent ends: says whether on the stream, if it ends.
+fn ending(solo: &Solo) -> Option<bool> {
+    assert!(
+        !solo
+            .outputs
+            .iter()
+            .any(|output| { matches!(output, Output::Send { to: PARENT, message: Message::Detach { .. } }) })
+    );
+    let mut endings = solo.outputs.iter().filter_map(|output| match output {
+        Output::Close { parent: PARENT, ticket: 7, owed } => Some(!owed),
+        _ => None,
+    });
+    let ending = endings.next();
+    assert_eq!(endings.next(), None);
+    ending
+}
+
 #[test]
-fn a_parent_that_is_silent_is_left_at_once_and_keeps_what_may_be_missing() {
+fn a_parent_that_is_silent_gets_another_beside_it_and_is_parted_from_on_the_stream() {
     let mut solo = fed();
     solo.input(Input::Silent { peer: PARENT });
     assert_eq!(solo.all_asked(), [OTHER]);
     solo.accepted_by(OTHER, &[SOURCE.origin, OTHER], 9);
     assert_eq!(solo.tree.parent(), Some(PARENT), "it may speak up");
     solo.pass(ms(2_100));
-    assert_eq!(solo.tree.parent(), Some(OTHER));
-    assert!(solo.outputs.contains(&Output::Close { parent: PARENT, ticket: 7, owed: true }));
-    assert!(solo.sent(PARENT, Message::Detach { ticket: 7, reason: DetachReason::Moved }));
+    assert_eq!((solo.tree.parent(), ending(&solo)), (Some(OTHER), Some(true)));
+}
+
+#[test]
+fn a_parent_that_was_silent_for_too_long_hears_that_nothing_is_owed_once_another_feeds_this_node() {
+    let mut solo = fed();
+    solo.input(Input::Lost { peer: PARENT });
+    assert_eq!((solo.tree.parent(), ending(&solo)), (None, None), "nobody else has what it may bring yet");
+    assert_eq!(solo.all_asked(), [OTHER]);
+    solo.accepted_by(OTHER, &[SOURCE.origin, OTHER], 9);
+    assert_eq!((solo.tree.parent(), ending(&solo)), (Some(OTHER), Some(true)));
+}
+
+#[test]
+fn the_session_with_a_parent_that_was_silent_for_too_long_ends_with_its_link_and_when_it_is_asked_anew() {
+    let mut solo = fed();
+    solo.input(Input::Lost { peer: PARENT });
+    solo.unlink(PARENT);
+    solo.input(Input::LinkDown { peer: PARENT });
+    assert_eq!(ending(&solo), Some(false));
+
+    let mut solo = fed();
+    solo.input(Input::Lost { peer: PARENT });
+    let request = solo.asked(OTHER).expect("asked").0;
+    solo.message(OTHER, Message::Refuse { request, reason: RefuseReason::Full, try_instead: vec![PARENT] });
+    assert!(solo.asked(PARENT).is_some());
+    assert_eq!(ending(&solo), Some(false));
 }

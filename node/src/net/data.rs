@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_gossip::Keys;
+use banyan_gossip::{Keys, PeerId};
 use bytes::BytesMut;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::{
@@ -137,8 +137,13 @@ pub(crate) struct Child {
 
 impl Child {
     /// Gives a child a place, as long as the result lives.
-    pub(crate) fn new(line: Arc<Line>, from: OpeningFrom) -> Self {
-        let feed = Feed::new(Instant::now(), &mut line.lock(), line.epoch, from.into());
+    pub(crate) fn new(line: Arc<Line>, peer: PeerId, from: OpeningFrom) -> Self {
+        let feed = {
+            let mut track = line.lock();
+            let feed = Feed::new(Instant::now(), &mut track, line.epoch, from.into());
+            track.set_owner(feed.reader(), peer);
+            feed
+        };
         let reader = Reader { line, name: feed.reader(), hold: true };
         Self { feed, reader }
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use banyan_gossip::PeerId;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
@@ -336,6 +337,43 @@ fn a_lost_readers_claim_holds_for_its_time_and_no_longer() {
     assert_eq!(track.stable(), 0);
     track.handle_timeout(now + config.hold);
     assert_eq!(track.stable(), 1);
+}
+
+/// Its former stream may be found broken before or after the new one is there.
+#[test]
+fn the_claim_of_a_child_that_is_back_is_that_of_its_new_stream() {
+    let (now, config) = (Instant::now(), small_config());
+    for closed_first in [true, false] {
+        let mut track = Track::new_origin(config, Mode::Reliable);
+        let open = |track: &mut Track, owner: u8| {
+            let (reader, _) = track.open_reader(now, ReaderKind::Child, Start::Oldest);
+            track.set_owner(reader, PeerId::from_key_bytes([owner; 32]));
+            reader
+        };
+        let (lost, other) = (open(&mut track, 1), open(&mut track, 2));
+        track.publish(now, &object(0, 10));
+        if closed_first {
+            track.close_reader(now, lost, true);
+        }
+        let back = open(&mut track, 1);
+        if !closed_first {
+            track.close_reader(now, lost, true);
+        }
+        for reader in [other, back] {
+            assert_eq!(track.stable(), 0);
+            assert!(matches!(track.read(reader), Read::Frame(Frame::Chunk(_))));
+            track.ack(now, reader, 1);
+        }
+        assert_eq!(track.stable(), 1);
+        // Nobody else's claim is taken for it.
+        track.publish(now, &object(1, 10));
+        track.close_reader(now, other, true);
+        assert!(matches!(track.read(back), Read::Frame(Frame::Chunk(_))));
+        track.ack(now, back, 2);
+        assert_eq!(track.stable(), 1);
+        track.handle_timeout(now + config.hold);
+        assert_eq!(track.stable(), 2);
+    }
 }
 
 /// A frozen child must not hold up a reliable track until it is declared dead.

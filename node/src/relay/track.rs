@@ -17,7 +17,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use self::readers::Reader;
+use self::readers::{Hold, Reader};
 use super::{
     Integrity, Mode,
     frame::{self, Chunk},
@@ -88,8 +88,8 @@ pub struct Track {
     end: Option<u64>,
     readers: BTreeMap<ReaderId, Reader>,
     next_reader: u64,
-    /// Claims of lost readers: consumed below the id, until.
-    holds: Vec<(u64, Instant)>,
+    /// Claims of lost readers.
+    holds: Vec<Hold>,
     stable: u64,
     /// Bytes that the origin has published below `stable`, headers included.
     stable_bytes: u64,

@@ -364,7 +364,7 @@ impl Core {
         }
         let sent = Arc::clone(local.sent.entry(child).or_default());
         stream.drive();
-        let fed = Child::new(Arc::clone(&line), from);
+        let fed = Child::new(Arc::clone(&line), child, from);
         let reader = fed.reader();
         let task = tokio::spawn(async move {
             let reason = data::feed(fed, stream, activity, sent, pace).await.to_string();

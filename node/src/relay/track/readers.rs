@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use banyan_gossip::PeerId;
+
 use super::{Mode, Track};
 use crate::relay::{
     frame::Frame,
@@ -53,6 +55,8 @@ pub enum Read {
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) kind: ReaderKind,
+    /// Whose claim it is, if somebody may be back with it.
+    owner: Option<PeerId>,
     pub(super) cursor: Cursor,
     /// Consumed below this id.
     acked: u64,
@@ -68,6 +72,15 @@ pub(super) struct Reader {
     lapsed: bool,
     /// From here on it has to be told that what it read is void.
     pub(super) retract: Option<Position>,
+}
+
+/// The claim of a lost reader.
+#[derive(Debug)]
+pub(super) struct Hold {
+    owner: Option<PeerId>,
+    /// It has consumed what is below this id.
+    acked: u64,
+    until: Instant,
 }
 
 impl Reader {
@@ -110,6 +123,7 @@ impl Track {
         };
         let reader = Reader {
             kind,
+            owner: None,
             cursor,
             acked,
             claimed: acked,
@@ -124,17 +138,27 @@ impl Track {
         (name, id)
     }
 
-    /// Removes a reader. A lost one (`hold`) keeps its claim for a while.
+    /// Says whose claim a reader's is. One that the same peer left behind stands no longer: this reader's covers it.
+    pub fn set_owner(&mut self, name: ReaderId, owner: PeerId) {
+        if let Some(reader) = self.readers.get_mut(&name) {
+            reader.owner = Some(owner);
+            self.holds.retain(|hold| hold.owner != Some(owner));
+            self.follow_acks();
+        }
+    }
+
+    /// Removes a reader. A lost one (`hold`) keeps its claim for a while, unless its owner is back already.
     pub fn close_reader(&mut self, now: Instant, name: ReaderId, hold: bool) {
         let Some(reader) = self.readers.remove(&name) else {
             return;
         };
         // Also one that had consumed everything: it needs what comes until it is back.
-        if hold && self.mode == Mode::Reliable && reader.has_claim() {
+        let is_back = reader.owner.is_some() && self.readers.values().any(|other| other.owner == reader.owner);
+        if hold && self.mode == Mode::Reliable && reader.has_claim() && !is_back {
             if self.holds.len() == HOLDS_MAX {
                 self.holds.remove(0);
             }
-            self.holds.push((reader.acked, now + self.config.hold));
+            self.holds.push(Hold { owner: reader.owner, acked: reader.acked, until: now + self.config.hold });
         }
         self.follow_acks();
     }
@@ -193,7 +217,7 @@ impl Track {
     #[must_use]
     pub fn acked(&self) -> u64 {
         let readers = self.readers.values().filter(|reader| reader.has_claim()).map(|reader| reader.acked);
-        let held = self.holds.iter().map(|(acked, _)| *acked);
+        let held = self.holds.iter().map(|hold| hold.acked);
         readers.chain(held).min().unwrap_or(u64::MAX).min(self.ring.verified().id)
     }
 
@@ -207,7 +231,7 @@ impl Track {
     /// publisher may be waiting. Returns whether readers or the parent have to know.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         let before = (self.holds.len(), self.readers.values().filter(|reader| reader.cut_off).count());
-        self.holds.retain(|(_, until)| *until > now);
+        self.holds.retain(|hold| hold.until > now);
         self.ring.evict(now);
         if self.mode == Mode::Live {
             return false;
