@@ -92,6 +92,11 @@ pub(crate) trait System: Sync {
     /// of unacknowledged objects that gives the highest rate.
     fn has_pressure(&self) -> bool;
 
+    /// What has to be in the environment of a process with many nodes: a variable and its value.
+    fn environment(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
     /// Starts a node. The nodes of a run are started in the order of their seats.
     fn start(&self, seat: Seat) -> BoxFuture<'_, Result<Box<dyn Member>, Failure>>;
 }
