@@ -150,8 +150,8 @@ impl Tree {
             return self.fail_target(now, cx);
         }
         let former = self.upstream.parent.take();
-        let session = former.as_ref().map(|former| (former.peer, former.ticket));
-        for (parent, ticket) in session.into_iter().chain(self.upstream.given_up.take()) {
+        let given_up = self.upstream.given_up.take();
+        if let Some((parent, ticket)) = former.as_ref().map(|former| (former.peer, former.ticket)).or(given_up) {
             self.part_from(parent, ticket);
         }
         // It came back as somebody who feeds this node, whatever it was before.

@@ -45,11 +45,14 @@ impl Tree {
         let alone = self.children.is_empty();
         self.end_all_children(cx, reason);
         self.cancel_attempt(cx);
-        self.close_given_up(None);
         match self.upstream.parent.take() {
             Some(parent) if alone => self.part_from(parent.peer, parent.ticket),
             Some(parent) => self.close_parent(cx, &parent, DetachReason::Leaving),
             None => {}
+        }
+        match self.upstream.given_up.take_if(|_| alone) {
+            Some((parent, ticket)) => self.part_from(parent, ticket),
+            None => self.close_given_up(None),
         }
         self.part = Part::Idle;
         self.left = true;

@@ -116,7 +116,8 @@ impl Tree {
         }
         let mut survey = self.survey(now, cx);
         if survey.drawn.is_empty() {
-            let knock = self.may_displace(now, cx, &survey);
+            let own = self.own_slot(now, cx, &survey);
+            let knock = own.or_else(|| self.may_displace(now, cx, &survey));
             return knock.ok_or_else(|| self.why_nobody(cx, &survey));
         }
         let peer = survey.drawn.remove(0);
@@ -132,6 +133,12 @@ impl Tree {
         let hints = &mut self.upstream.attempt.as_mut()?.hints;
         let warm = hints.iter().position(|peer| repair && cx.links.linked(peer));
         hints.remove(warm.unwrap_or(0))
+    }
+
+    /// The parent that was given up for its silence and is heard again, whose row counts this node's slot as taken.
+    fn own_slot(&self, now: Instant, cx: &Context<'_>, survey: &Survey) -> Option<PeerId> {
+        let (peer, _) = self.upstream.given_up?;
+        (survey.origin_live && self.standing(now, cx, peer) == Standing::Open).then_some(peer)
     }
 
     /// When every slot is taken, one who feeds others may still be let in instead of one who cannot:

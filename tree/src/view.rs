@@ -143,6 +143,7 @@ impl Tree {
             assert_eq!(parent.path.last(), Some(&parent.peer), "a root path ends at the parent");
             assert!(!self.children.contains_key(&parent.peer), "the parent is not a child");
             assert_eq!(self.part, Part::Member, "only members have parents");
+            assert!(self.upstream.given_up.is_none(), "another parent was parted from");
             assert!(parent.path.len() <= usize::from(self.config.max_depth) || !self.is_attached(), "depth is limited");
         }
         if self.upstream.attempt.is_some() {
@@ -160,6 +161,7 @@ impl Tree {
         }
         if self.left {
             assert!(self.children.is_empty() && self.upstream.parent.is_none(), "who has left holds nothing");
+            assert!(self.upstream.given_up.is_none(), "nor anybody");
         }
     }
 }

@@ -189,3 +189,41 @@ fn the_session_with_a_parent_that_was_silent_for_too_long_ends_with_its_link_and
     assert!(solo.asked(PARENT).is_some());
     assert_eq!(ending(&solo), Some(false));
 }
+
+#[test]
+fn a_parent_that_was_silent_is_lost_while_another_is_on_trial() {
+    let mut solo = fed();
+    solo.input(Input::Silent { peer: PARENT });
+    solo.accepted_by(OTHER, &[SOURCE.origin, OTHER], 9);
+    assert_eq!(solo.tree.parent(), Some(PARENT));
+    solo.input(Input::Lost { peer: PARENT });
+    assert_eq!((solo.tree.parent(), ending(&solo)), (Some(OTHER), Some(true)));
+}
+
+/// Its row says that all its slots are taken: one of them is that of this node.
+#[test]
+fn a_parent_that_is_heard_again_is_asked_if_nobody_else_has_a_slot() {
+    let mut solo = fed();
+    for full in [PARENT, OTHER, SOURCE.origin] {
+        solo.row(full, Some(u8::from(full != SOURCE.origin)), None, 0);
+    }
+    solo.input(Input::TableChanged);
+    solo.give_up(PARENT);
+    assert_eq!(solo.tree.parent(), None);
+    for backup in [OTHER, SOURCE.origin] {
+        assert_eq!(solo.all_asked().last(), Some(&backup));
+        solo.refused_by(backup, RefuseReason::Full, &[]);
+    }
+    assert_eq!(solo.asked(PARENT), None);
+    solo.hear(PARENT);
+    assert!(solo.asked(PARENT).is_some());
+    assert_eq!(ending(&solo), Some(false));
+}
+
+#[test]
+fn whoever_leaves_alone_tells_a_parent_that_was_silent_too() {
+    let mut solo = fed();
+    solo.input(Input::Lost { peer: PARENT });
+    solo.input(Input::Unsubscribe);
+    assert_eq!(ending(&solo), Some(true));
+}

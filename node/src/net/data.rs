@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use banyan_gossip::{Keys, PeerId};
+use banyan_gossip::Keys;
 use bytes::BytesMut;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::{
@@ -38,7 +38,7 @@ use crate::relay::{
     opening::{OPENING_BYTES_MAX, OpeningError},
     pull::{AckStep, Acks, Begin, PullError},
     seal::Scope,
-    track::ReaderId,
+    track::{Owner, ReaderId},
 };
 
 /// How long an opening may take.
@@ -137,11 +137,13 @@ pub(crate) struct Child {
 
 impl Child {
     /// Gives a child a place, as long as the result lives.
-    pub(crate) fn new(line: Arc<Line>, peer: PeerId, from: OpeningFrom) -> Self {
+    pub(crate) fn new(line: Arc<Line>, owner: Option<Owner>, from: OpeningFrom) -> Self {
         let feed = {
             let mut track = line.lock();
             let feed = Feed::new(Instant::now(), &mut track, line.epoch, from.into());
-            track.set_owner(feed.reader(), peer);
+            if let Some(owner) = owner {
+                track.set_owner(feed.reader(), owner);
+            }
             feed
         };
         let reader = Reader { line, name: feed.reader(), hold: true };

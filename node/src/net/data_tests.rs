@@ -10,7 +10,6 @@ use super::*;
 use crate::relay::{Mode, frame};
 
 const EPOCH: u64 = 9;
-const CHILD: PeerId = PeerId::from_key_bytes([7; 32]);
 
 struct Told(Option<oneshot::Sender<()>>);
 
@@ -50,7 +49,7 @@ async fn fed(
     let pulling =
         tokio::spawn(pull(shared, config, wanted, down.compat(), Arc::clone(&activity), left, Told(Some(told))));
     let opening = read_opening(&mut up, true).await.expect("is said");
-    let child = Child::new(Arc::clone(&line), CHILD, opening.from);
+    let child = Child::new(Arc::clone(&line), None, opening.from);
     let feeding = tokio::spawn(feed(child, up, activity, Arc::default(), SharedPace::new(Instant::now())));
     opened.await.expect("the stream works");
     loop {
@@ -118,7 +117,7 @@ impl AsyncWrite for Dropped {
 #[tokio::test]
 async fn the_farewell_of_a_child_counts_even_if_its_stream_is_gone_by_then() {
     let line = Arc::new(Line::new(EPOCH, Track::new_origin(TrackConfig::default(), Mode::Reliable)));
-    let child = Child::new(Arc::clone(&line), CHILD, OpeningFrom::Oldest);
+    let child = Child::new(Arc::clone(&line), None, OpeningFrom::Oldest);
     line.lock().publish(Instant::now(), b"object");
     let mut said = BytesMut::new();
     Frame::Leave.encode(&mut said);

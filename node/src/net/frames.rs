@@ -21,6 +21,7 @@ const BLOCK_BYTES_MAX: usize = 1024 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// The next block is larger if one was full sooner than this, and smaller if it took ten times as long.
 const BLOCK_TIME: Duration = Duration::from_millis(100);
+const SLOW: Duration = Duration::from_secs(1);
 /// Most full blocks of the largest size whose memory may be used again: a little more than a ring holds.
 const FULL_MAX: usize = 12;
 /// Their memory is given back when nothing came for this long.
@@ -41,6 +42,8 @@ pub(super) struct Frames<S> {
     /// Bytes of the next block.
     block: usize,
     begun: Instant,
+    /// Whether the block is of the largest size.
+    is_largest: bool,
     full: FullBlocks,
 }
 
@@ -48,7 +51,7 @@ impl<S: AsyncRead + Unpin> Frames<S> {
     pub(super) fn new(stream: S, activity: Arc<Activity>, decoder: Decoder) -> Self {
         let (read, buffer) = (vec![0; BLOCK_BYTES_MIN].into(), BytesMut::new());
         let (block, begun) = (BLOCK_BYTES_MIN, Instant::now());
-        Self { stream, activity, decoder, read, buffer, block, begun, full: FullBlocks::default() }
+        Self { stream, activity, decoder, read, buffer, block, begun, is_largest: false, full: FullBlocks::default() }
     }
 
     pub(super) async fn next(&mut self) -> Result<Frame, DataError> {
@@ -79,18 +82,26 @@ impl<S: AsyncRead + Unpin> Frames<S> {
             return Err(DataError::Closed);
         }
         self.activity.note();
+        // The track has become slow: the next block will be smaller, whenever it begins.
+        if !self.full.is_empty() && self.begun.elapsed() > SLOW {
+            self.full.clear();
+        }
         let room = self.buffer.capacity() - self.buffer.len();
         let (fits, rest) = self.read[..length].split_at(length.min(room));
         self.buffer.extend_from_slice(fits);
         if !rest.is_empty() {
-            let mut next = if self.block == BLOCK_BYTES_MAX {
+            let was_largest = std::mem::replace(&mut self.is_largest, self.block == BLOCK_BYTES_MAX);
+            let mut next = if self.is_largest {
                 self.full.reuse()
             } else {
                 BytesMut::with_capacity(self.buffer.len() + self.block.max(rest.len()))
             };
             next.extend_from_slice(&self.buffer);
             next.extend_from_slice(rest);
-            self.full.keep(std::mem::replace(&mut self.buffer, next));
+            let full = std::mem::replace(&mut self.buffer, next);
+            if was_largest {
+                self.full.keep(full);
+            }
             self.next_block();
         }
         Ok(())
@@ -101,11 +112,8 @@ impl<S: AsyncRead + Unpin> Frames<S> {
         let took = std::mem::replace(&mut self.begun, Instant::now()).elapsed();
         if took < BLOCK_TIME {
             self.block = (2 * self.block).min(BLOCK_BYTES_MAX);
-        } else if took > 10 * BLOCK_TIME {
+        } else if took > SLOW {
             self.block = (self.block / 2).max(BLOCK_BYTES_MIN);
-        }
-        if self.block < BLOCK_BYTES_MAX {
-            self.full.clear();
         }
         let read = self.block.min(READ_BYTES_MAX);
         if self.read.len() != read {
@@ -149,7 +157,7 @@ impl FullBlocks {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
     use tokio_util::compat::TokioAsyncReadCompatExt;
 
     use super::*;
@@ -190,13 +198,13 @@ mod tests {
         assert_eq!(full.0.len(), FULL_MAX);
     }
 
-    #[tokio::test]
-    async fn a_stream_that_stops_gives_its_blocks_back() {
+    /// A stream that is in its third block of the largest size; nobody holds any of its frames.
+    async fn fast() -> (Frames<impl AsyncRead + Unpin>, DuplexStream) {
         let (mut parent, child) = duplex(256 * 1024);
         let mut frames = Frames::new(child.compat(), Arc::default(), Decoder::default());
-        let payload = vec![7; 48 * 1024];
-        let mut id = 0;
-        while frames.full.is_empty() || frames.block < BLOCK_BYTES_MAX {
+        let (payload, mut id, mut largest) = (vec![7; 48 * 1024], 0, 0);
+        let mut block = frames.buffer.capacity();
+        while largest < 3 {
             let mut bytes = BytesMut::new();
             let chunk = frame::chunks(id, &payload).next().expect("one");
             Frame::Chunk(chunk).encode(&mut bytes);
@@ -204,9 +212,38 @@ mod tests {
             let Frame::Chunk(chunk) = frames.next().await.expect("a frame") else { panic!("a chunk was sent") };
             assert_eq!((chunk.id, chunk.payload_bytes()), (id, payload.len()));
             id += 1;
+            // What is left of a block only becomes less.
+            let room = frames.buffer.capacity();
+            largest += u32::from(frames.is_largest && room > block);
+            block = room;
         }
-        while !frames.full.is_empty() {
-            frames.read_some().await.expect("the stream is there");
-        }
+        (frames, parent)
+    }
+
+    #[tokio::test]
+    async fn a_fast_stream_needs_no_more_blocks_than_are_held() {
+        let (frames, _parent) = fast().await;
+        assert_eq!(frames.full.0.len(), 1, "each is filled again when the next one is full");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_stops_gives_its_blocks_back() {
+        let (mut frames, _parent) = fast().await;
+        assert!(!frames.full.is_empty());
+        let stops = async {
+            while !frames.full.is_empty() {
+                frames.read_some().await.expect("the stream is there");
+            }
+        };
+        timeout(Duration::from_secs(60), stops).await.expect("it need not wait for more bytes");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_becomes_slow_gives_its_blocks_back() {
+        let (mut frames, mut parent) = fast().await;
+        frames.begun -= 2 * SLOW;
+        parent.write_all(&[0]).await.expect("there is room");
+        frames.read_some().await.expect("a byte");
+        assert!(frames.full.is_empty());
     }
 }

@@ -24,7 +24,7 @@ use super::{
     ring::{Position, Push, Ring, RingConfig},
     seal::{Group, Seal, TAIL_BYTES_MAX},
 };
-pub use readers::{Read, ReaderId, ReaderKind, Start};
+pub use readers::{Owner, Read, ReaderId, ReaderKind, Start};
 
 mod readers;
 

@@ -20,11 +20,16 @@ use banyan_tree::{Config, Context, Input, LinkSettings, Links, Message, Output, 
 #[derive(Default)]
 struct Linked {
     unlinked: RefCell<BTreeSet<PeerId>>,
+    silent: RefCell<BTreeSet<PeerId>>,
 }
 
 impl Links for Linked {
     fn linked(&self, peer: &PeerId) -> bool {
         !self.unlinked.borrow().contains(peer)
+    }
+
+    fn silent(&self, peer: &PeerId) -> bool {
+        self.silent.borrow().contains(peer)
     }
 
     fn rtt(&self, _: &PeerId) -> Option<Duration> {
@@ -160,6 +165,17 @@ impl Solo {
 
     pub fn link(&mut self, peer: PeerId) {
         self.links.unlinked.borrow_mut().remove(&peer);
+    }
+
+    /// The peer was not heard of for so long that it is given up.
+    pub fn give_up(&mut self, peer: PeerId) {
+        self.links.silent.borrow_mut().insert(peer);
+        self.input(Input::Lost { peer });
+    }
+
+    pub fn hear(&mut self, peer: PeerId) {
+        self.links.silent.borrow_mut().remove(&peer);
+        self.input(Input::Heard { peer });
     }
 
     pub fn input(&mut self, input: Input) {

@@ -26,6 +26,13 @@ pub(crate) struct LinkHandle {
     pub(super) activity: Arc<Activity>,
 }
 
+impl LinkHandle {
+    /// Which of the peer's processes is at the other end.
+    pub(super) const fn instance(&self) -> u64 {
+        self.session.instance
+    }
+}
+
 /// A connection that has been greeted.
 #[derive(Debug)]
 pub(crate) struct Setup {

@@ -30,6 +30,10 @@ pub enum Start {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReaderId(u64);
 
+/// Who claims what a child has not consumed: a peer, and which of its processes. One that was started again knows nothing of
+/// those who were below it.
+pub type Owner = (PeerId, u64);
+
 /// Who reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReaderKind {
@@ -56,7 +60,7 @@ pub enum Read {
 pub(super) struct Reader {
     pub(super) kind: ReaderKind,
     /// Whose claim it is, if somebody may be back with it.
-    owner: Option<PeerId>,
+    owner: Option<Owner>,
     pub(super) cursor: Cursor,
     /// Consumed below this id.
     acked: u64,
@@ -77,7 +81,7 @@ pub(super) struct Reader {
 /// The claim of a lost reader.
 #[derive(Debug)]
 pub(super) struct Hold {
-    owner: Option<PeerId>,
+    owner: Option<Owner>,
     /// It has consumed what is below this id.
     acked: u64,
     until: Instant,
@@ -138,8 +142,8 @@ impl Track {
         (name, id)
     }
 
-    /// Says whose claim a reader's is. One that the same peer left behind stands no longer: this reader's covers it.
-    pub fn set_owner(&mut self, name: ReaderId, owner: PeerId) {
+    /// Says whose claim a reader's is. One that the same process left behind stands no longer: this reader's covers it.
+    pub fn set_owner(&mut self, name: ReaderId, owner: Owner) {
         if let Some(reader) = self.readers.get_mut(&name) {
             reader.owner = Some(owner);
             self.holds.retain(|hold| hold.owner != Some(owner));
@@ -153,7 +157,8 @@ impl Track {
             return;
         };
         // Also one that had consumed everything: it needs what comes until it is back.
-        let is_back = reader.owner.is_some() && self.readers.values().any(|other| other.owner == reader.owner);
+        let mut later = self.readers.range(name..).map(|(_, other)| other);
+        let is_back = reader.owner.is_some() && later.any(|other| other.owner == reader.owner && other.has_claim());
         if hold && self.mode == Mode::Reliable && reader.has_claim() && !is_back {
             if self.holds.len() == HOLDS_MAX {
                 self.holds.remove(0);

@@ -149,7 +149,9 @@ impl Core {
     }
 
     pub(in crate::net::core) fn serve(&mut self, track: TrackName, child: PeerId, ticket: u64) {
-        let activity = self.links.get(&child).map(|link| Arc::clone(&link.activity)).unwrap_or_default();
+        let link = self.links.get(&child);
+        let activity = link.map(|link| Arc::clone(&link.activity)).unwrap_or_default();
+        let owner = link.map(|link| (child, link.instance()));
         let tasks = self.tasks.clone();
         let pace = self.library.pace();
         let local = self.local_track(&track);
@@ -166,7 +168,7 @@ impl Core {
         }
         let sent = Arc::clone(local.sent.entry(child).or_default());
         stream.drive();
-        let fed = Child::new(Arc::clone(&line), child, from);
+        let fed = Child::new(Arc::clone(&line), owner, from);
         let reader = fed.reader();
         let task = tokio::spawn(async move {
             let reason = data::feed(fed, stream, activity, sent, pace).await.to_string();
