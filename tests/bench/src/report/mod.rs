@@ -110,10 +110,9 @@ const HOW: &str = "\
 ![relay-flame.svg](benchmarks/relay-flame.svg)
 
 A relay with three children, fed 64 KiB objects as fast as its tree took them. Its three greatest costs: **writes to its children's
-sockets** (40 %: the kernel copies, and delivers to the next node on the loopback interface within the call), **encryption** for each child
-anew (18 %, half of it copying the plaintext to where it is encrypted: the first touch of memory that has left the cache) and **page
-faults** (7 %: blocks of the ring whose memory the allocator had given back). All copies, and what was done about them:
-[decision 9](decisions/0009-where-bytes-are-copied.md).
+sockets** (43 %: the kernel copies, and delivers to the next node on the loopback interface within the call), **encryption** for each child
+anew (19 %, half of it copying the plaintext to where it is encrypted: the first touch of memory that has left the cache) and the **copy of what
+comes in to a block** of the ring (5 %). All copies, and what was done about them: [decision 9](decisions/0009-where-bytes-are-copied.md).
 ";
 
 fn page(out: &mut String, results: &Results, summary: &Summary, plots: &[String]) -> fmt::Result {
