@@ -149,11 +149,8 @@ impl Tree {
             self.upstream.attempt = Some(Attempt { phase: Phase::Opening(opening), ..attempt });
             return self.fail_target(now, cx);
         }
-        let former = self.upstream.parent.take();
-        let given_up = self.upstream.given_up.take();
-        if let Some((parent, ticket)) = former.as_ref().map(|former| (former.peer, former.ticket)).or(given_up) {
-            self.part_from(parent, ticket);
-        }
+        let former = self.parent();
+        self.part_from_parent();
         // It came back as somebody who feeds this node, whatever it was before.
         self.end_child(cx, peer, DetachReason::Superseded, false);
         let depth = u8::try_from(opening.path.len()).unwrap_or(u8::MAX);
@@ -176,7 +173,7 @@ impl Tree {
         self.on_moved(now, attempt.reason);
         self.event(Event::Attached {
             parent: peer,
-            from: former.map(|parent| parent.peer),
+            from: former,
             depth,
             reason: attempt.reason,
             tries: attempt.tries,

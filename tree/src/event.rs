@@ -117,7 +117,7 @@ pub enum DetachReason {
     StreamClosed,
     /// The parent was found to pass on what the origin has not published.
     Forged,
-    /// The child has another parent.
+    /// The child has another parent. Not sent any more: a child that moves says on the stream that it leaves.
     Moved,
     /// The child does not need the slot that was reserved for it.
     Cancelled,

@@ -45,15 +45,13 @@ impl Tree {
         let alone = self.children.is_empty();
         self.end_all_children(cx, reason);
         self.cancel_attempt(cx);
-        match self.upstream.parent.take() {
-            Some(parent) if alone => self.part_from(parent.peer, parent.ticket),
-            Some(parent) => self.close_parent(cx, &parent, DetachReason::Leaving),
-            None => {}
+        if alone {
+            self.part_from_parent();
         }
-        match self.upstream.given_up.take_if(|_| alone) {
-            Some((parent, ticket)) => self.part_from(parent, ticket),
-            None => self.close_given_up(None),
+        if let Some(parent) = self.upstream.parent.take() {
+            self.close_parent(cx, &parent, DetachReason::Leaving);
         }
+        self.close_given_up(None);
         self.part = Part::Idle;
         self.left = true;
     }

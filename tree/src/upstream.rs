@@ -152,6 +152,14 @@ impl Tree {
         self.push(Output::Close { parent, ticket, owed: false });
     }
 
+    /// Parts from the parent, or from the one that was given up: there are never both.
+    pub(crate) fn part_from_parent(&mut self) {
+        let session = self.upstream.parent.take().map(|parent| (parent.peer, parent.ticket));
+        if let Some((parent, ticket)) = session.or_else(|| self.upstream.given_up.take()) {
+            self.part_from(parent, ticket);
+        }
+    }
+
     /// Ends the session with a former parent, which keeps for a while what those here have not consumed.
     pub(crate) fn close_parent(&mut self, cx: &Context<'_>, parent: &Parent, reason: DetachReason) {
         self.push(Output::Close { parent: parent.peer, ticket: parent.ticket, owed: true });

@@ -138,12 +138,8 @@ fn the_further_down_the_later() {
 
 /// How the session with the silent parent ends: says whether on the stream, if it ends.
 fn ending(solo: &Solo) -> Option<bool> {
-    assert!(
-        !solo
-            .outputs
-            .iter()
-            .any(|output| { matches!(output, Output::Send { to: PARENT, message: Message::Detach { .. } }) })
-    );
+    let detach = |output: &Output| matches!(output, Output::Send { to: PARENT, message: Message::Detach { .. } });
+    assert!(!solo.outputs.iter().any(detach));
     let mut endings = solo.outputs.iter().filter_map(|output| match output {
         Output::Close { parent: PARENT, ticket: 7, owed } => Some(!owed),
         _ => None,
@@ -153,13 +149,19 @@ fn ending(solo: &Solo) -> Option<bool> {
     ending
 }
 
-#[test]
-fn a_parent_that_is_silent_gets_another_beside_it_and_is_parted_from_on_the_stream() {
+/// The parent is silent, and the other peer feeds the node beside it.
+fn beside_silence() -> Solo {
     let mut solo = fed();
     solo.input(Input::Silent { peer: PARENT });
     assert_eq!(solo.all_asked(), [OTHER]);
     solo.accepted_by(OTHER, &[SOURCE.origin, OTHER], 9);
     assert_eq!(solo.tree.parent(), Some(PARENT), "it may speak up");
+    solo
+}
+
+#[test]
+fn a_parent_that_is_silent_gets_another_beside_it_and_is_parted_from_on_the_stream() {
+    let mut solo = beside_silence();
     solo.pass(ms(2_100));
     assert_eq!((solo.tree.parent(), ending(&solo)), (Some(OTHER), Some(true)));
 }
@@ -192,10 +194,7 @@ fn the_session_with_a_parent_that_was_silent_for_too_long_ends_with_its_link_and
 
 #[test]
 fn a_parent_that_was_silent_is_lost_while_another_is_on_trial() {
-    let mut solo = fed();
-    solo.input(Input::Silent { peer: PARENT });
-    solo.accepted_by(OTHER, &[SOURCE.origin, OTHER], 9);
-    assert_eq!(solo.tree.parent(), Some(PARENT));
+    let mut solo = beside_silence();
     solo.input(Input::Lost { peer: PARENT });
     assert_eq!((solo.tree.parent(), ending(&solo)), (Some(OTHER), Some(true)));
 }

@@ -19,8 +19,9 @@ const BLOCK_BYTES_MIN: usize = 4 * 1024;
 const BLOCK_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes that are read at a time.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// The next block is larger if one was full sooner than this, and smaller if it took ten times as long.
+/// The next block is larger if one was full sooner than this.
 const BLOCK_TIME: Duration = Duration::from_millis(100);
+/// It is smaller if one took longer than this.
 const SLOW: Duration = Duration::from_secs(1);
 /// Most full blocks of the largest size whose memory may be used again: a little more than a ring holds.
 const FULL_MAX: usize = 12;

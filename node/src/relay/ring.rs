@@ -341,10 +341,14 @@ impl Ring {
     fn hold(&mut self, now: Instant, index: u32, what: Held) {
         self.close_open();
         let (before, (bytes, objects)) = (self.appended, what.size());
+        self.count(bytes, objects);
+        self.entries.push_back(Entry { at: now, before, index, what });
+    }
+
+    const fn count(&mut self, bytes: usize, objects: usize) {
         self.appended += bytes as u64;
         self.bytes += bytes;
         self.objects += objects;
-        self.entries.push_back(Entry { at: now, before, index, what });
     }
 
     /// Notes that the objects `from..to` will not come; what is here of them already stays.

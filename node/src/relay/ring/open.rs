@@ -44,9 +44,7 @@ impl Ring {
                 frame::encode_whole(&mut open.wire, id, payload);
                 open.count += 1;
                 *at = now;
-                self.appended += bytes as u64;
-                self.bytes += bytes;
-                self.objects += 1;
+                self.count(bytes, 1);
             }
             _ => {
                 let mut wire = Vec::with_capacity(bytes);
